@@ -1,1 +1,17 @@
-//! 
+//! What agent and controller share: the services on the wire, typed ids, the generation that orders
+//! desired states, and the artifact format that carries models.
+//!
+//! Nothing here does I/O, reads a clock or keeps state.
+#![forbid(unsafe_code)]
+
+pub mod generation;
+pub mod ids;
+pub mod protocol;
+
+/// Generated messages and services of `fleet/v1/*.proto`.
+pub mod v1 {
+    #![allow(missing_docs, clippy::all)]
+    tonic::include_proto!("edgeformer.fleet.v1");
+}
+
+pub use generation::Generation;
