@@ -1,1 +1,12 @@
-//! 
+//! The agent: a daemon that runs models on one device as its controller wants them, and the local
+//! commands that need no controller.
+//!
+//! Keys of the device never leave it, and plaintext weights never reach its disk.
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod local_commands;
+pub mod serve;
+pub mod slots;
+pub mod supervisor;
+pub mod worker;

@@ -1,0 +1,226 @@
+//! The command line: names, flags and help. Parsing only; what a command does lives in its module.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs models on this device and keeps them as its fleet controller wants them.
+#[derive(Debug, Parser)]
+#[command(name = "edgeformer-agent", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make this machine a device of a fleet, with a token from `edgeformer enrolment-token create`
+    Enroll(EnrollArgs),
+    /// Run the agent: stay connected, run the models it is assigned, serve the local API
+    Run(RunArgs),
+    /// Show what the running agent does
+    Status(StatusArgs),
+    /// Keys of local applications
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Generate text with a model file, without a fleet
+    Generate(GenerateArgs),
+    /// Measure prefill and decoding speed of a model file
+    Bench(BenchArgs),
+    /// Rewrite a model file with other block types
+    Quantize(QuantizeArgs),
+    /// Collect logs, settings and state for a support case; never keys or tokens
+    SupportBundle(SupportBundleArgs),
+    /// The worker process of one slot; started by the agent
+    #[command(hide = true)]
+    Worker(WorkerArgs),
+}
+
+/// Flags of `enroll`.
+#[derive(Debug, Args)]
+pub struct EnrollArgs {
+    /// The controller's device listener, e.g. https://fleet.example:8444
+    #[arg(long)]
+    pub controller: String,
+    /// Certificate of the installation root that the controller's certificate must chain to
+    #[arg(long, value_name = "FILE")]
+    pub ca: PathBuf,
+    /// Enrolment token (efe_…)
+    #[arg(long, env = "EDGEFORMER_ENROLMENT_TOKEN", hide_env_values = true)]
+    pub token: String,
+    /// Where the agent keeps its keys, chunks and ledger
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: PathBuf,
+    /// Name of this device in the fleet (default: the host name)
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Label to add; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    pub labels: Vec<(String, String)>,
+}
+
+/// Flags of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Where the agent keeps its keys, chunks and ledger
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: PathBuf,
+    /// Address of the local OpenAI-compatible API; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// File to write once the local listener is bound
+    #[arg(long, value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+    /// Seconds between telemetry reports
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub telemetry_interval_s: u32,
+    /// Memory that models may use together, in MiB (default: what the machine has available)
+    #[arg(long, value_name = "N")]
+    pub memory_limit_mb: Option<u64>,
+    /// Form of the log lines on stderr
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// Form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Flags of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// State directory of the agent
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: PathBuf,
+    /// Print the JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to do with local API keys.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make a key (efl_…) and print it once
+    Create(KeyArgs),
+    /// List the names of the keys
+    List(KeyArgs),
+    /// Make a key stop working
+    Revoke(KeyArgs),
+}
+
+/// Flags of `key`.
+#[derive(Debug, Args)]
+pub struct KeyArgs {
+    /// State directory of the agent
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: PathBuf,
+    /// Name of the key
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+/// Flags of `generate`.
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// Model file (GGUF)
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// Most tokens to write
+    #[arg(long, default_value_t = 128)]
+    pub max_tokens: u32,
+    /// 0 takes the likeliest token each time
+    #[arg(long, default_value_t = 0.0)]
+    pub temperature: f32,
+    /// Seed of the sampler
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Use the prompt as it is, without the model's chat template
+    #[arg(long)]
+    pub raw: bool,
+    /// The prompt
+    pub prompt: String,
+}
+
+/// Flags of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Model file (GGUF)
+    #[arg(long, value_name = "FILE")]
+    pub model: PathBuf,
+    /// Threads (default: one per core)
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Tokens of the prompt
+    #[arg(long, default_value_t = 128)]
+    pub prompt_tokens: u32,
+    /// Tokens to decode
+    #[arg(long, default_value_t = 64)]
+    pub tokens: u32,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `quantize`.
+#[derive(Debug, Args)]
+pub struct QuantizeArgs {
+    /// Model file to read (GGUF)
+    pub input: PathBuf,
+    /// File to write
+    pub output: PathBuf,
+    /// Block type of the weights, e.g. q8_0 or q4_0
+    #[arg(long = "type", value_name = "TYPE")]
+    pub block_type: String,
+}
+
+/// Flags of `support-bundle`.
+#[derive(Debug, Args)]
+pub struct SupportBundleArgs {
+    /// State directory of the agent
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: PathBuf,
+    /// Tar file to write
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// Flags of the hidden `worker`.
+#[derive(Debug, Args)]
+pub struct WorkerArgs {
+    /// Unix socket of the agent that this worker serves
+    #[arg(long, value_name = "SOCKET")]
+    pub socket: PathBuf,
+}
+
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("{text:?} is not KEY=VALUE")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_label_needs_a_key() {
+        assert_eq!(parse_label("site=a=b"), Ok(("site".into(), "a=b".into())));
+        assert!(parse_label("=x").is_err());
+        assert!(parse_label("x").is_err());
+    }
+}
