@@ -9,4 +9,5 @@ pub mod local_commands;
 pub mod serve;
 pub mod slots;
 pub mod supervisor;
+pub mod telemetry;
 pub mod worker;

@@ -7,6 +7,7 @@
 pub mod generation;
 pub mod ids;
 pub mod protocol;
+pub mod telemetry;
 
 /// Generated messages and services of `fleet/v1/*.proto`.
 pub mod v1 {
