@@ -134,7 +134,12 @@ CREATE TABLE rollout_devices (
     rollout_id    TEXT   NOT NULL,
     device_id     TEXT   NOT NULL,
     version_id    TEXT   NOT NULL,           -- '' empties the slot
+    settings      TEXT   NOT NULL,           -- JSON, with which the version is to run
     previous_version_id TEXT NOT NULL,       -- '' if the slot was empty
+    previous_settings TEXT NOT NULL,
+    -- Generation of the device's desired state that carried it; 0.0 while pending.
+    assigned_epoch BIGINT NOT NULL,
+    assigned_counter BIGINT NOT NULL,
     state         TEXT   NOT NULL,           -- pending | assigned | accepted | confirmed | reverted | failed | superseded
     reason        TEXT   NOT NULL,
     message       TEXT   NOT NULL,
@@ -148,7 +153,7 @@ CREATE TABLE assignments (
     tenant_id     TEXT   NOT NULL,
     device_id     TEXT   NOT NULL,
     slot          TEXT   NOT NULL,
-    version_id    TEXT   NOT NULL,
+    version_id    TEXT   NOT NULL,           -- '': to be empty, as that rollout decided
     rollout_id    TEXT   NOT NULL,
     settings      TEXT   NOT NULL,
     PRIMARY KEY (tenant_id, device_id, slot)
