@@ -1,0 +1,3 @@
+pub fn command(_: &[&str]) -> anyhow::Result<()> {
+    Ok(())
+}

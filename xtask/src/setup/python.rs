@@ -1,0 +1,86 @@
+//! A virtual environment in the cache, with packages at pinned versions.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::debian;
+use crate::paths::{cache_dir, on_path};
+use crate::shell;
+
+/// The client that applications on the device use; the tests drive the agent with it.
+const OPENAI: &str = "openai==3.54.0";
+/// One word per package that the environment holds; what is listed is not installed again.
+const INSTALLED: &str = "installed.txt";
+
+/// Interpreter of the environment, with the `openai` client installed.
+pub fn python() -> Result<PathBuf> {
+    let python = environment()?;
+    pip_install(&[OPENAI], &[])?;
+    Ok(python)
+}
+
+/// Installs pinned packages (`name==version`) that are not there yet; `env` reaches their builds.
+pub fn pip_install(packages: &[&str], env: &[(&str, &str)]) -> Result<()> {
+    let python = environment()?;
+    let record = venv_dir().join(INSTALLED);
+    let had = fs::read_to_string(&record).unwrap_or_default();
+    let missing: Vec<&str> =
+        packages.iter().copied().filter(|p| !had.lines().any(|line| line == *p)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(&missing);
+    pip.envs(env.iter().copied());
+    shell::run_logged("pip-install", &mut pip)
+        .with_context(|| format!("pip could not install {}", missing.join(", ")))?;
+    let now: String = had.lines().chain(missing).map(|line| format!("{line}\n")).collect();
+    fs::write(&record, now).with_context(|| format!("cannot write {}", record.display()))
+}
+
+/// A system interpreter for steps that need no packages.
+pub(super) fn system_python() -> Result<PathBuf> {
+    match on_path("python3") {
+        Some(python) => Ok(python),
+        None => {
+            debian::install("python3-venv")?;
+            on_path("python3").context("python3 is installed but not on PATH")
+        }
+    }
+}
+
+fn venv_dir() -> PathBuf {
+    cache_dir().join("venv")
+}
+
+fn environment() -> Result<PathBuf> {
+    let python = venv_dir().join("bin/python");
+    if works(&python) {
+        return Ok(python);
+    }
+    let system = system_python()?;
+    if !has_venv(&system) {
+        debian::install("python3-venv")?;
+        if !has_venv(&system) {
+            bail!("{} has no working venv module: install python3-venv for it", system.display());
+        }
+    }
+    fs::create_dir_all(cache_dir())
+        .with_context(|| format!("cannot create the cache {}", cache_dir().display()))?;
+    let mut create = Command::new(&system);
+    create.args(["-m", "venv", "--clear"]).arg(venv_dir());
+    shell::run_logged("python-venv", &mut create)?;
+    Ok(python)
+}
+
+/// Debian's python3 has the module `venv` without `ensurepip`, which creating one needs.
+fn has_venv(python: &Path) -> bool {
+    shell::output(Command::new(python).args(["-c", "import venv, ensurepip"])).is_ok()
+}
+
+fn works(python: &Path) -> bool {
+    python.exists() && shell::output(Command::new(python).args(["-m", "pip", "--version"])).is_ok()
+}
