@@ -71,6 +71,12 @@ pub struct RunArgs {
     /// Address of the local OpenAI-compatible API; port 0 takes a free one
     #[arg(long, default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
+    /// Let --listen be an address that other machines reach; then local keys are required
+    #[arg(long)]
+    pub allow_remote: bool,
+    /// Origin of a web page that may use the local API, e.g. http://localhost:3000; may be repeated
+    #[arg(long = "allow-origin", value_name = "ORIGIN")]
+    pub allowed_origins: Vec<String>,
     /// File to write once the local listener is bound
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
@@ -195,9 +201,9 @@ pub struct SupportBundleArgs {
 /// Flags of the hidden `worker`.
 #[derive(Debug, Args)]
 pub struct WorkerArgs {
-    /// Unix socket of the agent that this worker serves
-    #[arg(long, value_name = "SOCKET")]
-    pub socket: PathBuf,
+    /// The slot, for people who look at the process list; the socket of the agent is stdin
+    #[arg(long)]
+    pub slot: String,
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {

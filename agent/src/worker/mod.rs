@@ -1,5 +1,8 @@
 //! The worker process: runs the model of one slot.
 
+pub mod frame;
+pub mod message;
+
 use crate::cli::WorkerArgs;
 
 /// Runs until the agent ends it.
