@@ -4,8 +4,10 @@
 //! Nothing here does I/O, reads a clock or keeps state.
 #![forbid(unsafe_code)]
 
+pub mod artifact;
 pub mod generation;
 pub mod ids;
+pub mod keywrap;
 pub mod protocol;
 pub mod telemetry;
 
