@@ -106,10 +106,10 @@ impl Vault {
         let bytes = std::fs::read(path)
             .map(Zeroizing::new)
             .map_err(|source| VaultError::ReadKey { path: path.to_owned(), source })?;
-        let key: &[u8; 32] = bytes.as_slice().try_into().map_err(|_| VaultError::KeyLength {
-            path: path.to_owned(),
-            bytes: bytes.len(),
-        })?;
+        let key: &[u8; 32] = bytes
+            .as_slice()
+            .try_into()
+            .map_err(|_| VaultError::KeyLength { path: path.to_owned(), bytes: bytes.len() })?;
         Ok(Self::new(key))
     }
 
