@@ -29,13 +29,17 @@ impl Progress {
     pub fn step<T>(&mut self, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let head = self.next_head(name);
         let started = Instant::now();
-        print!("{head} …");
-        flush();
+        if stdout().is_terminal() {
+            print!("{head} …");
+            flush();
+        } else {
+            println!("{head} …");
+        }
         let ticker = Ticker::start(head.clone(), started);
         let result = work();
         ticker.stop();
         let spent = seconds(started.elapsed());
-        let clear = if stdout().is_terminal() { "\r\x1b[K" } else { "\n" };
+        let clear = if stdout().is_terminal() { "\r\x1b[K" } else { "" };
         let verdict = if result.is_ok() { "done" } else { "FAILED" };
         println!("{clear}{head}: {verdict} in {spent}");
         result.with_context(|| format!("step {} ({name}) failed", self.done))
@@ -112,7 +116,7 @@ fn tick(head: &str, started: Instant, stopped: &Receiver<()>) {
         if terminal {
             print!("\r\x1b[K{head} … {spent}");
         } else {
-            print!("\n{head} … {spent}");
+            println!("{head} … {spent}");
         }
         flush();
     }

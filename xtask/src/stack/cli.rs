@@ -45,6 +45,14 @@ impl Cli {
         Self { program: binaries.cli(), env }
     }
 
+    /// The API token of a connection that was given one.
+    pub fn token(&self) -> Option<&str> {
+        self.env
+            .iter()
+            .find(|(name, _)| name == "EDGEFORMER_TOKEN")
+            .map(|(_, value)| value.as_str())
+    }
+
     /// Runs a command and returns what it printed.
     pub fn run(&self, arguments: &[&str]) -> Result<String> {
         shell::output(&mut self.command(arguments))

@@ -23,7 +23,7 @@ pub use chat::{Answer, Chat};
 pub use cleanup::{clean_up_on_signals, protect_dir, release_dir};
 pub use cli::{Cli, Refusal};
 pub use controller::{Controller, ControllerOptions};
-pub use fleet::Fleet;
+pub use fleet::{Fleet, slot_of};
 pub use limits::SmallDisk;
 pub use postgres::Postgres;
 pub use process::{Process, group_is_alive, signal_group};

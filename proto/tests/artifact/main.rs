@@ -1,6 +1,0 @@
-//! The artifact format as its users see it: golden vectors, and what tampering does.
-#![allow(missing_docs)]
-
-mod common;
-mod golden;
-mod properties;

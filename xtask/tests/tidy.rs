@@ -1,0 +1,251 @@
+//! Rules of the house that a compiler does not check.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Files longer than this hold more than one idea.
+const MAX_LINES: usize = 600;
+/// Crates that may hold `unsafe`, in kernels and memory mapping alone.
+const UNSAFE_CRATES: [&str; 1] = ["edgeformer-engine"];
+
+#[test]
+fn files_are_short() {
+    let long: Vec<String> = sources(&["rs", "proto", "sql", "sh", "toml"])
+        .into_iter()
+        .filter_map(|path| {
+            let lines = read(&path).lines().count();
+            (lines > MAX_LINES).then(|| format!("{}: {lines} lines", shown(&path)))
+        })
+        .collect();
+    assert!(long.is_empty(), "longer than {MAX_LINES} lines:\n{}", long.join("\n"));
+}
+
+#[test]
+fn no_loose_ends() {
+    let words = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:")];
+    forbid(&sources(&["rs", "proto", "sql", "toml", "md"]), &words);
+}
+
+#[test]
+fn no_paths_of_one_machine() {
+    let words = [
+        concat!("\"/tm", "p/"),
+        concat!("/ho", "me/"),
+        concat!("/wo", "rk/"),
+        concat!("/ro", "ot/"),
+        concat!("/Us", "ers/"),
+    ];
+    forbid(&sources(&["rs", "proto", "sql", "toml", "md", "yml", "service"]), &words);
+}
+
+#[test]
+fn the_engine_has_no_clock_no_network_no_runtime() {
+    let words =
+        ["tokio", "std::time", "std::net", "SystemTime", "Instant::now", "std::process::Command"];
+    let sources = production_sources("agent/engine/src");
+    assert!(!sources.is_empty());
+    forbid(&sources, &words);
+}
+
+/// Modules that decide: they get the time and everything else as arguments.
+#[test]
+fn deciding_modules_do_no_input_and_output() {
+    let words = [
+        "tokio",
+        "sqlx",
+        "std::fs",
+        "std::net",
+        "SystemTime::now",
+        "Instant::now",
+        "OffsetDateTime::now",
+        "rand::rng",
+    ];
+    let planners: Vec<PathBuf> = ["agent/src", "controller/src", "proto/src", "proto/gguf/src"]
+        .iter()
+        .flat_map(|dir| production_sources(dir))
+        .filter(|path| is_pure(path))
+        .collect();
+    assert!(planners.len() >= 5, "the pure modules were renamed: adapt `is_pure`");
+    forbid(&planners, &words);
+}
+
+/// Planners by their file name, and the two shared crates as a whole.
+fn is_pure(path: &Path) -> bool {
+    let name = path.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
+    let planner = ["plan", "planner", "next_step", "decide"].contains(&name);
+    let shared = path.starts_with(root().join("proto")) && !path.ends_with("build.rs");
+    planner || shared
+}
+
+#[test]
+fn unsafe_is_forbidden_outside_the_engine() {
+    for package in metadata_packages() {
+        if UNSAFE_CRATES.contains(&package.name.as_str()) {
+            continue;
+        }
+        for target in &package.roots {
+            let text = read(target);
+            assert!(
+                text.contains("#![forbid(unsafe_code)]"),
+                "{} lacks #![forbid(unsafe_code)]",
+                shown(target)
+            );
+        }
+    }
+}
+
+#[test]
+fn crates_depend_on_each_other_only_downwards() {
+    let allowed: BTreeMap<&str, &[&str]> = BTreeMap::from([
+        ("edgeformer-gguf", &[][..]),
+        ("edgeformer-proto", &[][..]),
+        ("edgeformer-engine", &["edgeformer-gguf"][..]),
+        ("edgeformer-agent", &["edgeformer-engine", "edgeformer-proto", "edgeformer-gguf"][..]),
+        ("edgeformer-controller", &["edgeformer-proto", "edgeformer-gguf"][..]),
+        ("edgeformer-cli", &[][..]),
+        ("xtask", &[][..]),
+    ]);
+    let packages = metadata_packages();
+    let names: BTreeSet<&str> = packages.iter().map(|p| p.name.as_str()).collect();
+    for package in &packages {
+        let may = allowed.get(package.name.as_str());
+        let may = may.unwrap_or_else(|| panic!("add {} to the layers", package.name));
+        for dependency in package.dependencies.iter().filter(|d| names.contains(d.as_str())) {
+            assert!(
+                may.contains(&dependency.as_str()),
+                "{} must not depend on {dependency}",
+                package.name
+            );
+        }
+    }
+}
+
+#[test]
+fn migrations_come_in_pairs() {
+    let list = |kind: &str| -> BTreeMap<String, String> {
+        let dir = root().join("migrations").join(kind);
+        let entries = fs::read_dir(&dir).unwrap().map(|e| e.unwrap().path());
+        entries.map(|p| (p.file_name().unwrap().to_string_lossy().into(), read(&p))).collect()
+    };
+    let (sqlite, postgres) = (list("sqlite"), list("postgres"));
+    assert!(!sqlite.is_empty());
+    assert_eq!(sqlite.keys().collect::<Vec<_>>(), postgres.keys().collect::<Vec<_>>());
+    for (name, text) in &sqlite {
+        let translated = text.replace(" BLOB", " BYTEA");
+        for (number, (ours, theirs)) in translated.lines().zip(postgres[name].lines()).enumerate() {
+            assert_eq!(ours, theirs, "{name} differs in line {}", number + 1);
+        }
+        assert_eq!(translated.lines().count(), postgres[name].lines().count(), "{name}");
+    }
+}
+
+#[test]
+fn every_dependency_version_is_decided_in_the_workspace() {
+    for manifest in sources(&["toml"]).into_iter().filter(|p| p.ends_with("Cargo.toml")) {
+        if manifest == root().join("Cargo.toml") {
+            continue;
+        }
+        let mut in_dependencies = false;
+        for line in read(&manifest).lines() {
+            if line.starts_with('[') {
+                in_dependencies = line.contains("dependencies");
+            } else if in_dependencies && line.contains('=') {
+                assert!(line.contains("workspace = true"), "{}: {line}", shown(&manifest));
+            }
+        }
+    }
+}
+
+struct Package {
+    name: String,
+    /// Normal and build dependencies; a test may lean on anything.
+    dependencies: Vec<String>,
+    /// Root files of its libraries and programs.
+    roots: Vec<PathBuf>,
+}
+
+fn metadata_packages() -> Vec<Package> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let out = Command::new(cargo)
+        .current_dir(root())
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let metadata: Value = serde_json::from_slice(&out.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    packages.iter().map(package).collect()
+}
+
+fn package(value: &Value) -> Package {
+    let list = |field: &str| value[field].as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_string();
+    Package {
+        name: text(&value["name"]),
+        dependencies: list("dependencies")
+            .iter()
+            .filter(|d| d["kind"].as_str() != Some("dev"))
+            .map(|d| text(&d["name"]))
+            .collect(),
+        roots: list("targets")
+            .iter()
+            .filter(|t| matches!(t["kind"][0].as_str(), Some("lib" | "bin")))
+            .map(|t| PathBuf::from(text(&t["src_path"])))
+            .collect(),
+    }
+}
+
+/// Fails with every place where one of `words` stands.
+fn forbid(files: &[PathBuf], words: &[&str]) {
+    let mut found = Vec::new();
+    for path in files {
+        for (number, line) in read(path).lines().enumerate() {
+            if words.iter().any(|word| line.contains(word)) {
+                found.push(format!("{}:{}: {}", shown(path), number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "forbidden words {words:?}:\n{}", found.join("\n"));
+}
+
+/// Rust files below `dir` that are no test code by their name: `tests.rs`, `tests/`, `*_tests.rs`.
+fn production_sources(dir: &str) -> Vec<PathBuf> {
+    let below = root().join(dir);
+    sources(&["rs"])
+        .into_iter()
+        .filter(|p| p.starts_with(&below))
+        .filter(|p| !p.components().any(|c| c.as_os_str() == "tests"))
+        .filter(|p| p.file_stem().is_none_or(|s| !s.to_string_lossy().ends_with("tests")))
+        .collect()
+}
+
+/// Files of the repository with one of these extensions, as git lists them.
+fn sources(extensions: &[&str]) -> Vec<PathBuf> {
+    let out = Command::new("git")
+        .current_dir(root())
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let listed = String::from_utf8(out.stdout).unwrap();
+    let files = listed.lines().map(|line| root().join(line)).filter(|path| path.is_file());
+    files
+        .filter(|p| p.extension().and_then(|e| e.to_str()).is_some_and(|e| extensions.contains(&e)))
+        .collect()
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn shown(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
+}
+
+fn root() -> PathBuf {
+    xtask::paths::repo_root()
+}
