@@ -1,5 +1,20 @@
-//! The controller: sealed, signed models in; devices, rollouts and evidence out.
+//! The controller: the operators' REST API, the devices' gRPC services, the store of a fleet and its
+//! audit log.
+//!
+//! Every path to the data runs `policy` → `scope` → `store`: nothing in here reads or writes a row
+//! without a scope that a policy decision or a named background component produced.
 #![forbid(unsafe_code)]
 
+pub mod admin;
+pub mod api;
+pub mod app;
+pub mod audit;
 pub mod ca;
+pub mod clock;
+pub mod error;
+pub mod policy;
+pub mod problem;
+pub mod scope;
+pub mod store;
+pub mod token;
 pub mod vault;

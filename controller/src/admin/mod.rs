@@ -1,0 +1,6 @@
+//! What operators do: one use-case per action, with its checks, its transaction and its audit
+//! record. No HTTP in here.
+
+pub mod enrolment_tokens;
+pub mod tokens;
+pub mod validate;

@@ -1,0 +1,118 @@
+//! Authentication by bearer token, and the guard in front of every route: authenticate, authorise,
+//! record a refusal, hand the scope to the handler.
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::request::RequestInfo;
+use crate::app::App;
+use crate::audit::{Intent, Outcome, Resource};
+use crate::policy::{self, Action, Granted, Principal, Refusal};
+use crate::problem::Problem;
+use crate::scope::{InstallationScope, Scope, TenantScope};
+use crate::store::{StoreError, api_tokens};
+use crate::token::{Kind, Token};
+
+/// The one text for every token that does not work, so that nobody learns which of them exist.
+const NOT_ACCEPTED: &str =
+    "the token is not valid: it is unknown, expired or revoked; ask an admin for a new one";
+
+/// Runs in front of a handler: only whom policy allows `action` gets through.
+pub(super) async fn guard(
+    action: Action,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let app = request
+        .extensions()
+        .get::<App>()
+        .cloned()
+        .ok_or_else(|| Problem::internal(&"a route is not mounted under the API"))?;
+    let info = request.extensions().get::<RequestInfo>().cloned().unwrap_or_default();
+    let principal = authenticate(&app, request.headers()).await?;
+    tracing::Span::current().record("principal", principal.id.to_string());
+    let granted = match policy::grant(&principal, action, info.origin()) {
+        Ok(granted) => granted,
+        Err(refusal) => return Err(refuse(&app, action, &info, refusal).await),
+    };
+    let extensions = request.extensions_mut();
+    extensions.insert(principal);
+    match granted {
+        Granted::Tenant(scope) => extensions.insert(scope).map(|_| ()),
+        Granted::Installation(scope) => extensions.insert(scope).map(|_| ()),
+    };
+    Ok(next.run(request).await)
+}
+
+/// The principal that a request's token stands for.
+pub async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Problem> {
+    let header = headers.get(header::AUTHORIZATION).ok_or_else(|| {
+        Problem::unauthenticated("send an API token: `Authorization: Bearer efp_…`")
+    })?;
+    let text = header
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token)
+        .ok_or_else(|| {
+            Problem::unauthenticated("the Authorization header must be `Bearer efp_…`")
+        })?;
+    let token = Token::parse(Kind::Api, text)
+        .map_err(|error| Problem::unauthenticated(error.to_string()))?;
+    let now = app.now();
+    let found = look_up(app, &token).await.map_err(|error| Problem::internal(&error))?;
+    let found = found
+        .filter(|found| found.token.revoked_at.is_none())
+        .filter(|found| found.token.expires_at.is_none_or(|at| at > now))
+        .ok_or_else(|| Problem::unauthenticated(NOT_ACCEPTED))?;
+    let stale = now.minus(api_tokens::LAST_USED_EVERY);
+    if found.token.last_used_at.is_none_or(|at| at <= stale)
+        && let Err(error) = touch(app, &found.principal).await
+    {
+        // A token that cannot be marked as used still works.
+        tracing::warn!(%error, token = %found.principal.id, "last use of a token is not noted");
+    }
+    Ok(found.principal)
+}
+
+async fn look_up(app: &App, token: &Token) -> Result<Option<api_tokens::Found>, StoreError> {
+    let mut read = app.store.read(&InstallationScope::system("authentication")).await?;
+    api_tokens::find_by_secret(&mut read, &token.sha256()).await
+}
+
+async fn touch(app: &App, principal: &Principal) -> Result<(), StoreError> {
+    async fn mark<S: Scope>(app: &App, scope: &S, of: &Principal) -> Result<(), StoreError> {
+        let mut write = app.store.write_observation(scope).await?;
+        api_tokens::touch(&mut write, of.id, app.now()).await?;
+        write.commit(app.now()).await
+    }
+    match principal.tenant {
+        Some(id) => mark(app, &TenantScope::system(id, "authentication"), principal).await,
+        None => mark(app, &InstallationScope::system("authentication"), principal).await,
+    }
+}
+
+/// Records the refusal in the principal's own log and says what to answer.
+async fn refuse(app: &App, action: Action, info: &RequestInfo, refusal: Refusal) -> Problem {
+    let intent = Intent::new(action, Resource::new("route", &info.path)).because(refusal.why);
+    let now = app.now();
+    let recorded = match &refusal.recorder {
+        Granted::Tenant(scope) => app.store.record(scope, intent, Outcome::Denied, now).await,
+        Granted::Installation(scope) => app.store.record(scope, intent, Outcome::Denied, now).await,
+    };
+    if let Err(error) = recorded {
+        return Problem::internal(&error);
+    }
+    app.nudges.audit.notify_one();
+    if refusal.hidden {
+        return Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such thing here");
+    }
+    Problem::new(
+        StatusCode::FORBIDDEN,
+        "forbidden",
+        format!("{} is not allowed for this token: {}", action.as_str(), refusal.why),
+    )
+}

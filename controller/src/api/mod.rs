@@ -1,0 +1,89 @@
+//! The REST API on the admin listener. Handlers extract, call one use-case and convert; every route
+//! is registered with the action that policy decides on (see [`route::Routes`]).
+
+pub mod auth;
+pub mod enrolment_tokens;
+pub mod extract;
+pub mod page;
+pub mod request;
+pub mod route;
+pub mod tokens;
+
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::{Extension, Json, Router, middleware};
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+
+use crate::app::App;
+use crate::problem::Problem;
+use route::Routes;
+
+/// Largest JSON body: the longest list of device ids in a selector fits several times.
+pub const MAX_JSON_BYTES: usize = 1024 * 1024;
+/// Where the API lives.
+pub const PREFIX: &str = "/api/v1";
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "EdgeFormer Fleet",
+    description = "Models, rollouts, devices and the audit log of one tenant. Errors are \
+                   application/problem+json. Each operation's x-action is what policy decides on."
+))]
+struct Document;
+
+/// Every authenticated route. A part of the API plugs in here.
+fn routes() -> Routes {
+    Routes::new().merge(tokens::routes()).merge(enrolment_tokens::routes())
+}
+
+fn parts() -> (Router<App>, utoipa::openapi::OpenApi) {
+    let (router, mut paths) = routes().into_parts();
+    paths.components.get_or_insert_default().add_security_scheme(
+        route::SECURITY,
+        SecurityScheme::Http(
+            HttpBuilder::new()
+                .scheme(HttpAuthScheme::Bearer)
+                .description(Some("An API token, efp_…"))
+                .build(),
+        ),
+    );
+    (router, Document::openapi().nest(PREFIX, paths))
+}
+
+/// The OpenAPI document, as served and as committed in `controller/openapi.json`.
+pub fn document() -> utoipa::openapi::OpenApi {
+    parts().1
+}
+
+/// The whole service of the admin listener.
+pub fn router(app: App) -> Router {
+    let (routes, document) = parts();
+    let document = Json(document);
+    let api = routes
+        .route("/openapi.json", axum::routing::get(move || async move { document }))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(wrong_method);
+    Router::new()
+        .nest(PREFIX, api)
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(MAX_JSON_BYTES))
+        .layer(Extension(app.clone()))
+        .layer(middleware::from_fn(request::identify))
+        .with_state(app)
+}
+
+async fn no_such_route(uri: axum::http::Uri) -> Problem {
+    let path: String = uri.path().chars().take(200).collect();
+    Problem::new(StatusCode::NOT_FOUND, "no_such_route", format!("there is nothing at {path}"))
+}
+
+async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> Problem {
+    let path: String = uri.path().chars().take(200).collect();
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        format!("{path} does not answer {method}"),
+    )
+}

@@ -1,0 +1,73 @@
+//! Routes together with their actions. There is no way to add a handler without naming the action
+//! that policy decides on, and the OpenAPI document carries it as `x-action`.
+
+use axum::Router;
+use axum::middleware;
+use utoipa::openapi::extensions::ExtensionsBuilder;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::security::SecurityRequirement;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt};
+
+use super::auth;
+use crate::app::App;
+use crate::policy::Action;
+
+/// Name of the security scheme in the document.
+pub const SECURITY: &str = "token";
+
+/// A set of routes, each with its action. Paths are without the API's prefix.
+pub struct Routes(OpenApiRouter<App>);
+
+impl Default for Routes {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Routes {
+    /// None yet.
+    pub fn new() -> Self {
+        Self(OpenApiRouter::default())
+    }
+
+    /// Adds `routes!(handler)`: it runs only for principals whom policy allows `action`. Methods of
+    /// one path that are different actions are added one by one.
+    #[must_use]
+    pub fn add(self, action: Action, mut routes: UtoipaMethodRouter<App>) -> Self {
+        for item in routes.1.paths.values_mut() {
+            for operation in operations(item) {
+                annotate(operation, action);
+            }
+        }
+        let guarded = routes.map(|methods| {
+            methods.route_layer(middleware::from_fn(move |request, next| {
+                auth::guard(action, request, next)
+            }))
+        });
+        Self(self.0.routes(guarded))
+    }
+
+    /// Adds another part's routes.
+    #[must_use]
+    pub fn merge(self, other: Self) -> Self {
+        Self(self.0.merge(other.0))
+    }
+
+    pub(super) fn into_parts(self) -> (Router<App>, utoipa::openapi::OpenApi) {
+        self.0.split_for_parts()
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch]
+        .into_iter()
+        .filter_map(Option::as_mut)
+}
+
+fn annotate(operation: &mut Operation, action: Action) {
+    operation.security = Some(vec![SecurityRequirement::new(SECURITY, Vec::<String>::new())]);
+    operation
+        .extensions
+        .get_or_insert_default()
+        .merge(ExtensionsBuilder::new().add("x-action", action.as_str()).build());
+}

@@ -1,0 +1,82 @@
+//! What every part of the running controller shares. It holds no state of the fleet: that is in the
+//! store, so that several controllers can run beside each other.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use edgeformer_proto::ids::{DeviceId, TenantId};
+use object_store::ObjectStore;
+use tokio::sync::{Notify, broadcast};
+
+use crate::clock::{Clock, Timestamp};
+use crate::store::Store;
+use crate::vault::Vault;
+
+/// Nudges that a session did not take in time are dropped; it finds the change on its next tick.
+const DEVICE_NUDGES: usize = 1024;
+
+/// Wakes background work before its next tick. A lost nudge costs one tick, never a change.
+#[derive(Debug)]
+pub struct Nudges {
+    /// Records wait for the sequencer.
+    pub audit: Notify,
+    /// Something that rollouts depend on changed.
+    pub rollouts: Notify,
+    /// A device's desired state or standing changed.
+    pub devices: broadcast::Sender<(TenantId, DeviceId)>,
+}
+
+impl Default for Nudges {
+    fn default() -> Self {
+        Self {
+            audit: Notify::new(),
+            rollouts: Notify::new(),
+            devices: broadcast::channel(DEVICE_NUDGES).0,
+        }
+    }
+}
+
+impl Nudges {
+    /// A device's desired state or standing changed.
+    pub fn device(&self, tenant: TenantId, device: DeviceId) {
+        // No session listens: nobody to wake.
+        let _ = self.devices.send((tenant, device));
+    }
+}
+
+/// The parts.
+pub struct Parts {
+    /// The database.
+    pub store: Store,
+    /// Opens wrapped keys.
+    pub vault: Vault,
+    /// Holds sealed chunks and indexes.
+    pub objects: Arc<dyn ObjectStore>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Wakes background work.
+    pub nudges: Nudges,
+}
+
+/// Shared by every request, session and background component. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+impl App {
+    /// From its parts.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

@@ -1,0 +1,181 @@
+//! Who acts, and on whose data. The store takes a scope and nothing else, so that a query for
+//! another tenant cannot be written; scopes come from a policy decision or from a constructor that
+//! names the background component that acts.
+
+use edgeformer_proto::ids::{AuditId, DeviceId, TenantId, TokenId};
+use serde::{Deserialize, Serialize};
+
+/// Who did it, for the audit log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// "token", "device", "system" or "installation".
+    pub kind: ActorKind,
+    /// Token id, device id or component name.
+    pub id: String,
+    /// For people.
+    pub name: String,
+}
+
+/// The kinds of actors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActorKind {
+    /// An API token of a tenant.
+    Token,
+    /// A device, by its certificate.
+    Device,
+    /// A component of the controller.
+    System,
+    /// An API token of the installation.
+    Installation,
+}
+
+/// Where an action came from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Request id, or empty.
+    pub request_id: String,
+    /// Network address of the peer, or the component's name.
+    pub source: String,
+}
+
+/// An idempotency key that the running request holds; an audited write marks it as having taken
+/// effect in its own transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyClaim {
+    pub(crate) principal: String,
+    pub(crate) key: String,
+}
+
+/// What every scope carries.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Who acts.
+    pub actor: Actor,
+    /// From where.
+    pub origin: Origin,
+    /// The policy that allowed it, or the component's name.
+    pub policy: &'static str,
+    pub(crate) idempotency: Option<IdempotencyClaim>,
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::TenantScope {}
+    impl Sealed for super::InstallationScope {}
+}
+
+/// Whose data a transaction may touch. Implemented by the two scopes here and by nothing else.
+pub trait Scope: sealed::Sealed + Clone + Send + Sync + 'static {
+    /// Value of `tenant_id` in the rows of this scope: the tenant's id, or '' for the installation.
+    fn key(&self) -> String;
+    /// Who acts, from where.
+    fn context(&self) -> &Context;
+}
+
+/// The right to act on one tenant's data.
+#[derive(Debug, Clone)]
+pub struct TenantScope {
+    tenant: TenantId,
+    context: Context,
+}
+
+/// The right to act on what belongs to the installation: its tenants, its own tokens and audit log.
+#[derive(Debug, Clone)]
+pub struct InstallationScope {
+    context: Context,
+}
+
+impl Scope for TenantScope {
+    fn key(&self) -> String {
+        self.tenant.to_string()
+    }
+    fn context(&self) -> &Context {
+        &self.context
+    }
+}
+
+impl Scope for InstallationScope {
+    fn key(&self) -> String {
+        String::new()
+    }
+    fn context(&self) -> &Context {
+        &self.context
+    }
+}
+
+impl TenantScope {
+    /// For `policy` alone: the caller was allowed to act.
+    pub(crate) fn authorised(tenant: TenantId, context: Context) -> Self {
+        Self { tenant, context }
+    }
+
+    /// For a component of the controller that works through a tenant's data, e.g. "planner".
+    pub fn system(tenant: TenantId, component: &'static str) -> Self {
+        Self { tenant, context: Context::system(component) }
+    }
+
+    /// For a device that proved its identity by certificate or enrolled key. `source` is its
+    /// network address.
+    pub fn device(tenant: TenantId, device: DeviceId, name: &str, source: &str) -> Self {
+        let actor =
+            Actor { kind: ActorKind::Device, id: device.to_string(), name: name.to_owned() };
+        let origin = Origin { request_id: AuditId::new().to_string(), source: source.to_owned() };
+        Self { tenant, context: Context { actor, origin, policy: "device", idempotency: None } }
+    }
+
+    /// The tenant.
+    pub fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    pub(crate) fn with_idempotency(mut self, claim: IdempotencyClaim) -> Self {
+        self.context.idempotency = Some(claim);
+        self
+    }
+}
+
+impl InstallationScope {
+    /// For `policy` alone: the caller was allowed to act.
+    pub(crate) fn authorised(context: Context) -> Self {
+        Self { context }
+    }
+
+    /// For a component of the controller, e.g. "authentication".
+    pub fn system(component: &'static str) -> Self {
+        Self { context: Context::system(component) }
+    }
+
+    /// The scope of a tenant, for work that an installation action does inside it (making its first
+    /// token). The actor stays who it is.
+    pub(crate) fn enter(&self, tenant: TenantId) -> TenantScope {
+        let context = Context { idempotency: None, ..self.context.clone() };
+        TenantScope { tenant, context }
+    }
+
+    pub(crate) fn with_idempotency(mut self, claim: IdempotencyClaim) -> Self {
+        self.context.idempotency = Some(claim);
+        self
+    }
+}
+
+impl Context {
+    fn system(component: &'static str) -> Self {
+        Self {
+            actor: Actor {
+                kind: ActorKind::System,
+                id: component.to_owned(),
+                name: component.to_owned(),
+            },
+            origin: Origin { request_id: String::new(), source: component.to_owned() },
+            policy: component,
+            idempotency: None,
+        }
+    }
+
+    pub(crate) fn token(id: TokenId, name: &str, tenant: Option<TenantId>, origin: Origin) -> Self {
+        let kind = if tenant.is_some() { ActorKind::Token } else { ActorKind::Installation };
+        let actor = Actor { kind, id: id.to_string(), name: name.to_owned() };
+        Self { actor, origin, policy: "", idempotency: None }
+    }
+}

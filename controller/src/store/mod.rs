@@ -1,0 +1,175 @@
+//! The store: one SQL text for SQLite and PostgreSQL through `sqlx::any`.
+//!
+//! A connection is only to be had inside a transaction, and a transaction only for a scope, so a
+//! query that belongs to no tenant cannot be written. A writing transaction carries the intent of
+//! the action and commits its audit record with it. Never hold one open across network I/O.
+
+pub mod api_tokens;
+pub mod audit_log;
+pub mod connect;
+pub mod enrolment_tokens;
+pub mod idempotency;
+pub mod installation;
+pub mod tenants;
+pub mod transaction;
+
+use std::sync::Arc;
+
+use sqlx::AnyPool;
+use tokio::sync::Mutex;
+
+use crate::audit::{Intent, Outcome};
+use crate::clock::Timestamp;
+use crate::scope::Scope;
+pub use transaction::{Conn, Read, Write};
+
+/// Which database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// A file beside the controller.
+    Sqlite,
+    /// A server, shared by several controllers.
+    Postgres,
+}
+
+/// An operation of the store that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The URL is for no database that is supported.
+    #[error("{0:?} is not a database URL: it must start with sqlite: or postgres://")]
+    Url(String),
+    /// The database could not be opened.
+    #[error("cannot open the database {url}: {source}")]
+    Open {
+        /// Without its password.
+        url: String,
+        /// What the driver says.
+        source: sqlx::Error,
+    },
+    /// The schema could not be brought up to date.
+    #[error("cannot migrate the database: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The schema is older or newer than this program.
+    #[error("the database is at schema {found}, this program needs {needed}: {advice}")]
+    Schema {
+        /// Newest migration applied.
+        found: i64,
+        /// Newest migration known.
+        needed: i64,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// A query failed.
+    #[error("{doing}: {source}")]
+    Query {
+        /// What was being done.
+        doing: &'static str,
+        /// What the driver says.
+        source: sqlx::Error,
+    },
+    /// A row holds what it cannot hold.
+    #[error("{table} row {id:?} is damaged: {what}")]
+    Damaged {
+        /// The table.
+        table: &'static str,
+        /// The row's id.
+        id: String,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl StoreError {
+    /// For `map_err`: names what was being done.
+    pub fn doing(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Query { doing, source }
+    }
+
+    /// Whether a unique index refused the row.
+    pub fn is_conflict(&self) -> bool {
+        match self {
+            Self::Query { source: sqlx::Error::Database(error), .. } => error.is_unique_violation(),
+            _ => false,
+        }
+    }
+}
+
+/// Reads an id out of a row.
+pub fn parse_id<T: std::str::FromStr>(table: &'static str, text: &str) -> Result<T, StoreError>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|error: T::Err| StoreError::Damaged {
+        table,
+        id: text.to_owned(),
+        what: error.to_string(),
+    })
+}
+
+/// Reads a JSON column of the row `id`.
+pub fn parse_json<T: serde::de::DeserializeOwned>(
+    table: &'static str,
+    id: &str,
+    text: &str,
+) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Damaged {
+        table,
+        id: id.to_owned(),
+        what: error.to_string(),
+    })
+}
+
+/// A JSON column. Maps are sorted, so that equal values are equal text.
+pub fn to_json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).expect("columns hold maps with string keys")
+}
+
+/// A pool of connections to one database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pool: AnyPool,
+    backend: Backend,
+    /// SQLite has one writer: waiting here instead of in the database is fair and never times out.
+    writer: Arc<Mutex<()>>,
+}
+
+impl Store {
+    /// Which database this is.
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// A consistent view of what `scope` may read.
+    pub async fn read<S: Scope>(&self, scope: &S) -> Result<Read<S>, StoreError> {
+        Read::begin(self, scope).await
+    }
+
+    /// A transaction that does `intent`; committing it also commits the audit record.
+    pub async fn write<S: Scope>(&self, scope: &S, intent: Intent) -> Result<Write<S>, StoreError> {
+        Write::begin(self, scope, Some(intent)).await
+    }
+
+    /// A transaction without an audit record. Only for what nobody decided: observations that
+    /// devices report (presence, status, telemetry) and the store's own housekeeping.
+    pub async fn write_observation<S: Scope>(&self, scope: &S) -> Result<Write<S>, StoreError> {
+        Write::begin(self, scope, None).await
+    }
+
+    /// Records an action that was refused or failed, or one whose effects lie outside the store.
+    pub async fn record<S: Scope>(
+        &self,
+        scope: &S,
+        intent: Intent,
+        outcome: Outcome,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut write = Write::begin(self, scope, None).await?;
+        audit_log::enqueue(&mut write, intent, outcome, now).await?;
+        write.commit(now).await
+    }
+
+    /// Closes the pool; waits for running transactions.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}

@@ -1,0 +1,152 @@
+//! Transactions that know whose data they may touch. Store functions take `&mut Conn<S>` to read and
+//! `&mut Write<S>` to write, and bind `conn.key()` as the tenant.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use sqlx::any::Any;
+use sqlx::{AnyConnection, SqlSafeStr, SqlStr, Transaction};
+use tokio::sync::OwnedMutexGuard;
+
+use super::{Backend, Store, StoreError, audit_log, idempotency};
+use crate::audit::{Intent, Outcome, Resource};
+use crate::clock::Timestamp;
+use crate::scope::Scope;
+
+/// A connection inside a transaction, for the data of one scope.
+#[derive(Debug)]
+pub struct Conn<S> {
+    tx: Transaction<'static, Any>,
+    scope: S,
+    key: String,
+    backend: Backend,
+}
+
+impl<S: Scope> Conn<S> {
+    async fn begin(store: &Store, scope: &S, statement: SqlStr) -> Result<Self, StoreError> {
+        let tx = store
+            .pool
+            .begin_with(statement)
+            .await
+            .map_err(StoreError::doing("beginning a transaction"))?;
+        Ok(Self { tx, scope: scope.clone(), key: scope.key(), backend: store.backend })
+    }
+
+    /// The scope.
+    pub fn scope(&self) -> &S {
+        &self.scope
+    }
+
+    /// The value of `tenant_id` in the rows of this scope.
+    pub fn key(&self) -> String {
+        self.key.clone()
+    }
+
+    /// Which database.
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// Where queries run. Only for store modules.
+    pub(in crate::store) fn db(&mut self) -> &mut AnyConnection {
+        &mut self.tx
+    }
+}
+
+/// A transaction that reads one consistent state.
+#[derive(Debug)]
+pub struct Read<S>(Conn<S>);
+
+impl<S: Scope> Read<S> {
+    pub(super) async fn begin(store: &Store, scope: &S) -> Result<Self, StoreError> {
+        let statement = match store.backend {
+            Backend::Sqlite => "BEGIN".into_sql_str(),
+            Backend::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".into_sql_str(),
+        };
+        Ok(Self(Conn::begin(store, scope, statement).await?))
+    }
+}
+
+impl<S> Deref for Read<S> {
+    type Target = Conn<S>;
+    fn deref(&self) -> &Conn<S> {
+        &self.0
+    }
+}
+
+impl<S> DerefMut for Read<S> {
+    fn deref_mut(&mut self) -> &mut Conn<S> {
+        &mut self.0
+    }
+}
+
+/// A transaction that changes something. Dropping it undoes everything.
+#[derive(Debug)]
+pub struct Write<S> {
+    // Before the guard: the transaction ends before the next writer may begin.
+    conn: Conn<S>,
+    intent: Option<Intent>,
+    _writer: Option<OwnedMutexGuard<()>>,
+}
+
+impl<S: Scope> Write<S> {
+    pub(super) async fn begin(
+        store: &Store,
+        scope: &S,
+        intent: Option<Intent>,
+    ) -> Result<Self, StoreError> {
+        let (writer, statement) = match store.backend {
+            Backend::Sqlite => (
+                Some(Arc::clone(&store.writer).lock_owned().await),
+                "BEGIN IMMEDIATE".into_sql_str(),
+            ),
+            Backend::Postgres => (None, "BEGIN".into_sql_str()),
+        };
+        let conn = Conn::begin(store, scope, statement).await?;
+        Ok(Self { conn, intent, _writer: writer })
+    }
+
+    /// Names what was made or changed, when the intent could not know it yet.
+    pub fn resource(&mut self, resource: Resource) {
+        if let Some(intent) = &mut self.intent {
+            intent.resource = resource;
+        }
+    }
+
+    /// Says what it was and what it is now. Never a secret.
+    pub fn changes(&mut self, before: serde_json::Value, after: serde_json::Value) {
+        if let Some(intent) = self.intent.take() {
+            self.intent = Some(intent.changes(before, after));
+        }
+    }
+
+    /// Commits the change, its audit record, and the fact that the request's idempotency key has
+    /// taken effect, all or nothing.
+    pub async fn commit(mut self, now: Timestamp) -> Result<(), StoreError> {
+        if let Some(intent) = self.intent.take() {
+            audit_log::enqueue(&mut self, intent, Outcome::Success, now).await?;
+            idempotency::mark_done(&mut self).await?;
+        }
+        let Self { conn, intent: _, _writer } = self;
+        conn.tx.commit().await.map_err(StoreError::doing("committing a transaction"))
+    }
+
+    /// Undoes everything now instead of when dropped.
+    pub async fn rollback(self) -> Result<(), StoreError> {
+        let Self { conn, intent: _, _writer } = self;
+        conn.tx.rollback().await.map_err(StoreError::doing("undoing a transaction"))
+    }
+}
+
+impl<S> Deref for Write<S> {
+    type Target = Conn<S>;
+    fn deref(&self) -> &Conn<S> {
+        &self.conn
+    }
+}
+
+impl<S> DerefMut for Write<S> {
+    fn deref_mut(&mut self) -> &mut Conn<S> {
+        &mut self.conn
+    }
+}

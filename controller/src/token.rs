@@ -1,0 +1,167 @@
+//! Secrets that people copy: API tokens `efp_…` and enrolment tokens `efe_…`. A checksum tells a
+//! typing error from a wrong token without a look-up; only the SHA-256 of a token is ever stored.
+
+use ring::digest;
+use ring::rand::{SecureRandom, SystemRandom};
+use zeroize::Zeroizing;
+
+/// What a token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Opens the REST API.
+    Api,
+    /// Enrols devices.
+    Enrolment,
+}
+
+impl Kind {
+    /// The first four characters.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Api => "efp_",
+            Self::Enrolment => "efe_",
+        }
+    }
+}
+
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// 30 characters of 62 are 178 bits: nobody guesses one, so an unsalted hash at rest is enough.
+const SECRET_CHARS: usize = 30;
+/// 62^6 is greater than 2^32.
+const CHECKSUM_CHARS: usize = 6;
+const TOKEN_CHARS: usize = 4 + SECRET_CHARS + CHECKSUM_CHARS;
+
+/// Text that cannot be a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// It does not start as this kind of token does.
+    #[error("this is not a token of this kind: it must start with {0:?}")]
+    Prefix(&'static str),
+    /// Characters are missing or too many.
+    #[error("the token has {0} characters instead of {TOKEN_CHARS}: it was not copied in full")]
+    Length(usize),
+    /// The checksum does not fit.
+    #[error("the token's checksum does not match: a character was changed while copying it")]
+    Checksum,
+}
+
+/// A token in the clear. Shown once, never stored, never logged.
+#[derive(Clone)]
+pub struct Token(Zeroizing<String>);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}…", self.0.get(..4).unwrap_or_default())
+    }
+}
+
+impl Token {
+    /// A new one from the system's randomness.
+    pub fn mint(kind: Kind) -> Self {
+        Self::mint_from(kind, &SystemRandom::new())
+    }
+
+    /// A new one from the given randomness.
+    pub fn mint_from(kind: Kind, random: &dyn SecureRandom) -> Self {
+        let mut text = Zeroizing::new(String::with_capacity(TOKEN_CHARS));
+        text.push_str(kind.prefix());
+        while text.len() < 4 + SECRET_CHARS {
+            let mut byte = [0_u8; 1];
+            random.fill(&mut byte).expect("the system's randomness does not fail after start-up");
+            // 248 = 4 * 62: larger values would favour the first letters.
+            if byte[0] < 248 {
+                text.push(char::from(ALPHABET[usize::from(byte[0] % 62)]));
+            }
+        }
+        let checksum = checksum(&text);
+        text.push_str(&checksum);
+        Self(text)
+    }
+
+    /// Reads what somebody typed or pasted.
+    pub fn parse(kind: Kind, text: &str) -> Result<Self, TokenError> {
+        let text = text.trim();
+        if !text.starts_with(kind.prefix()) {
+            return Err(TokenError::Prefix(kind.prefix()));
+        }
+        let chars = text.chars().count();
+        if chars != TOKEN_CHARS {
+            return Err(TokenError::Length(chars));
+        }
+        match text.split_at_checked(4 + SECRET_CHARS) {
+            Some((body, given)) if checksum(body) == given => {
+                Ok(Self(Zeroizing::new(text.to_owned())))
+            }
+            _ => Err(TokenError::Checksum),
+        }
+    }
+
+    /// What is stored: SHA-256 of the text.
+    pub fn sha256(&self) -> [u8; 32] {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest::digest(&digest::SHA256, self.0.as_bytes()).as_ref());
+        hash
+    }
+
+    /// The text, to be shown once.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+fn checksum(body: &str) -> String {
+    let mut rest = crc32(body.as_bytes());
+    let mut digits = [b'0'; CHECKSUM_CHARS];
+    for digit in digits.iter_mut().rev() {
+        *digit = ALPHABET[(rest % 62) as usize];
+        rest /= 62;
+    }
+    digits.iter().map(|&digit| char::from(digit)).collect()
+}
+
+/// CRC-32 of IEEE 802.3 (reflected, polynomial 0xEDB88320).
+fn crc32(bytes: &[u8]) -> u32 {
+    let mut crc = u32::MAX;
+    for &byte in bytes {
+        crc ^= u32::from(byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0xEDB8_8320 & (0_u32.wrapping_sub(crc & 1)));
+        }
+    }
+    !crc
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crc32_is_the_one_everybody_uses() {
+        assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
+    }
+
+    #[test]
+    fn a_token_reads_back_and_a_typing_error_is_told_apart() {
+        let token = Token::mint(Kind::Api);
+        let text = token.reveal();
+        assert_eq!(text.len(), TOKEN_CHARS);
+        assert_eq!(
+            Token::parse(Kind::Api, &format!(" {text}\n")).unwrap().sha256(),
+            token.sha256()
+        );
+
+        let wrong = if text.as_bytes()[10] == b'x' { "y" } else { "x" };
+        let typo = format!("{}{wrong}{}", &text[..10], &text[11..]);
+        assert_eq!(Token::parse(Kind::Api, &typo).unwrap_err(), TokenError::Checksum);
+        assert_eq!(Token::parse(Kind::Api, &text[..39]).unwrap_err(), TokenError::Length(39));
+        assert_eq!(Token::parse(Kind::Enrolment, text).unwrap_err(), TokenError::Prefix("efe_"));
+        let wide = format!("efp_{}", "é".repeat(36));
+        assert_eq!(Token::parse(Kind::Api, &wide).unwrap_err(), TokenError::Checksum);
+    }
+
+    #[test]
+    fn a_token_is_not_printed_by_accident() {
+        let token = Token::mint(Kind::Enrolment);
+        assert_eq!(format!("{token:?}"), "efe_…");
+    }
+}
