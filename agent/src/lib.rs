@@ -6,6 +6,7 @@
 
 pub mod cli;
 pub mod local_commands;
+pub mod local_keys;
 pub mod serve;
 pub mod slots;
 pub mod supervisor;

@@ -214,8 +214,10 @@ pub struct Usage {
 pub enum Failure {
     /// The queue is full.
     Busy,
-    /// The request cannot be run: too long, no chat template, …
+    /// The request cannot be run, e.g. for lack of a chat template.
     Invalid,
+    /// The prompt does not fit into the context.
+    ContextLength,
     /// It was cancelled.
     Cancelled,
     /// The engine failed.

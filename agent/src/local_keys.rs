@@ -1,0 +1,268 @@
+//! Keys of local applications (`efl_…`). Only the SHA-256 of a key is kept; a key is shown once, when
+//! it is made. Must never log or store a key.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ring::rand::{SecureRandom, SystemRandom};
+use serde::{Deserialize, Serialize};
+
+/// In the state directory.
+const FILE_NAME: &str = "local-keys.json";
+
+/// One per application; more is a script that makes keys in a loop.
+const MAX_KEYS: usize = 100;
+
+/// [`MAX_KEYS`] entries with the longest names, with room to spare.
+const MAX_FILE_BYTES: u64 = 64 << 10;
+
+const MAX_NAME_CHARS: usize = 64;
+const PREFIX: &str = "efl_";
+const RANDOM_CHARS: usize = 30;
+const CHECKSUM_CHARS: usize = 6;
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// Why keys cannot be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// Reading or writing failed.
+    #[error("{path}: {error}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        error: std::io::Error,
+    },
+    /// The file is not what this program wrote.
+    #[error("{path} is damaged ({reason}): remove it and make the keys anew")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where it does not parse.
+        reason: String,
+    },
+    /// Two keys of one name could not be told apart.
+    #[error("a key named {0:?} exists: revoke it first or choose another name")]
+    Exists(String),
+    /// Nothing to revoke.
+    #[error("no key is named {0:?}: `edgeformer-agent key list` shows the names")]
+    Unknown(String),
+    /// Not a name.
+    #[error("a key's name has 1 to {MAX_NAME_CHARS} printable characters")]
+    Name,
+    /// Too many.
+    #[error("there are {MAX_KEYS} keys already: revoke those that are not used any more")]
+    TooMany,
+    /// The system gives no random numbers.
+    #[error("the system gives no random numbers")]
+    Random,
+}
+
+/// One key, without the secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalKey {
+    /// Chosen by the operator.
+    pub name: String,
+    /// Of the whole key, hex.
+    sha256: String,
+    /// Seconds since the Unix epoch.
+    pub created_at_unix_s: u64,
+}
+
+/// All keys of a device.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalKeys {
+    keys: Vec<LocalKey>,
+}
+
+/// What a presented key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyCheck {
+    /// It belongs to this name.
+    Known(String),
+    /// Its checksum is wrong: cut off or mistyped.
+    Mistyped,
+    /// It is well formed, but not one of ours: revoked, or of another device.
+    Unknown,
+}
+
+impl LocalKeys {
+    /// Reads the keys; none if there is no file.
+    pub fn load(state_dir: &Path) -> Result<Self, KeyError> {
+        let path = state_dir.join(FILE_NAME);
+        let length = match std::fs::metadata(&path) {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Err(error) => return Err(KeyError::Io { path, error }),
+        };
+        if length > MAX_FILE_BYTES {
+            return Err(KeyError::Damaged { path, reason: format!("{length} bytes long") });
+        }
+        let text =
+            std::fs::read(&path).map_err(|error| KeyError::Io { path: path.clone(), error })?;
+        serde_json::from_slice(&text)
+            .map_err(|error| KeyError::Damaged { path, reason: error.to_string() })
+    }
+
+    /// Writes the keys: whole or not at all, readable by the owner only.
+    pub fn save(&self, state_dir: &Path) -> Result<(), KeyError> {
+        let path = state_dir.join(FILE_NAME);
+        let temporary = state_dir.join(format!("{FILE_NAME}.{}.tmp", std::process::id()));
+        let write = || -> std::io::Result<()> {
+            let mut options = std::fs::OpenOptions::new();
+            let mut file =
+                options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            file.write_all(&serde_json::to_vec_pretty(self)?)?;
+            file.sync_all()?;
+            std::fs::rename(&temporary, &path)?;
+            std::fs::File::open(state_dir)?.sync_all()
+        };
+        write().map_err(|error| KeyError::Io { path: path.clone(), error })
+    }
+
+    /// Adds a key and returns it: the only time it is seen.
+    pub fn create(&mut self, name: &str, now: SystemTime) -> Result<String, KeyError> {
+        let length = name.chars().count();
+        if length == 0 || length > MAX_NAME_CHARS || name.chars().any(char::is_control) {
+            return Err(KeyError::Name);
+        }
+        if self.keys.iter().any(|key| key.name == name) {
+            return Err(KeyError::Exists(name.to_owned()));
+        }
+        if self.keys.len() >= MAX_KEYS {
+            return Err(KeyError::TooMany);
+        }
+        let key = random_key()?;
+        let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.keys.push(LocalKey {
+            name: name.to_owned(),
+            sha256: sha256_hex(&key),
+            created_at_unix_s: since_epoch.as_secs(),
+        });
+        Ok(key)
+    }
+
+    /// Makes a key stop working.
+    pub fn revoke(&mut self, name: &str) -> Result<(), KeyError> {
+        let before = self.keys.len();
+        self.keys.retain(|key| key.name != name);
+        if self.keys.len() == before { Err(KeyError::Unknown(name.to_owned())) } else { Ok(()) }
+    }
+
+    /// The keys, oldest first.
+    pub fn list(&self) -> &[LocalKey] {
+        &self.keys
+    }
+
+    /// Judges a presented key. Comparing hashes tells a guesser nothing about the key.
+    pub fn check(&self, presented: &str) -> KeyCheck {
+        if !well_formed(presented) {
+            return KeyCheck::Mistyped;
+        }
+        let sha256 = sha256_hex(presented);
+        let found = self.keys.iter().find(|key| key.sha256 == sha256);
+        found.map_or(KeyCheck::Unknown, |key| KeyCheck::Known(key.name.clone()))
+    }
+}
+
+fn random_key() -> Result<String, KeyError> {
+    let random = SystemRandom::new();
+    let mut key = PREFIX.to_owned();
+    while key.len() < PREFIX.len() + RANDOM_CHARS {
+        let mut bytes = [0; 32];
+        random.fill(&mut bytes).map_err(|_| KeyError::Random)?;
+        let wanted = PREFIX.len() + RANDOM_CHARS - key.len();
+        // 248 is the largest multiple of 62 in a byte: beyond it some characters would be likelier.
+        let usable = bytes.iter().filter(|byte| **byte < 248);
+        key.extend(usable.map(|byte| char::from(BASE62[usize::from(byte % 62)])).take(wanted));
+    }
+    let checksum = checksum(&key);
+    Ok(key + &checksum)
+}
+
+fn well_formed(key: &str) -> bool {
+    let length = PREFIX.len() + RANDOM_CHARS + CHECKSUM_CHARS;
+    key.len() == length && key.is_ascii() && key.starts_with(PREFIX) && {
+        let (body, sum) = key.split_at(length - CHECKSUM_CHARS);
+        checksum(body) == sum
+    }
+}
+
+/// CRC-32 (ISO-HDLC) of `text` in base 62, most significant digit first.
+fn checksum(text: &str) -> String {
+    let crc = !text.bytes().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 * (crc & 1)))
+    });
+    let mut digits = [b'0'; CHECKSUM_CHARS];
+    let mut rest = crc;
+    for digit in digits.iter_mut().rev() {
+        *digit = BASE62[(rest % 62) as usize];
+        rest /= 62;
+    }
+    String::from_utf8_lossy(&digits).into_owned()
+}
+
+fn sha256_hex(text: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_key_works_until_it_is_revoked_and_is_not_in_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut keys = LocalKeys::load(dir.path()).unwrap();
+        assert!(keys.list().is_empty());
+        let key = keys.create("chat", SystemTime::now()).unwrap();
+        assert!(matches!(keys.create("chat", SystemTime::now()), Err(KeyError::Exists(_))));
+        keys.save(dir.path()).unwrap();
+
+        let path = dir.path().join(FILE_NAME);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!std::fs::read_to_string(&path).unwrap().contains(&key));
+
+        let mut read = LocalKeys::load(dir.path()).unwrap();
+        assert_eq!(read.check(&key), KeyCheck::Known("chat".into()));
+        read.revoke("chat").unwrap();
+        assert_eq!(read.check(&key), KeyCheck::Unknown);
+        assert!(matches!(read.revoke("chat"), Err(KeyError::Unknown(_))));
+    }
+
+    #[test]
+    fn a_typing_error_is_told_from_a_foreign_key() {
+        let mut keys = LocalKeys::default();
+        let key = keys.create("a", SystemTime::now()).unwrap();
+        assert_eq!(key.len(), 40);
+        for at in PREFIX.len()..key.len() {
+            let mut typo = key.clone().into_bytes();
+            typo[at] = if typo[at] == b'x' { b'y' } else { b'x' };
+            assert_eq!(keys.check(std::str::from_utf8(&typo).unwrap()), KeyCheck::Mistyped);
+        }
+        assert_eq!(keys.check(&key[..39]), KeyCheck::Mistyped);
+        assert_eq!(keys.check("ü"), KeyCheck::Mistyped);
+    }
+
+    #[test]
+    fn the_checksum_is_the_usual_crc() {
+        // CRC-32 of "123456789" is CBF43926 (the check value of ISO-HDLC) = 3,421,780,262.
+        let value = checksum("123456789").bytes().fold(0u64, |value, digit| {
+            value * 62 + BASE62.iter().position(|d| *d == digit).unwrap() as u64
+        });
+        assert_eq!(value, 0xCBF4_3926);
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_and_not_an_open_door() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(FILE_NAME), "{").unwrap();
+        assert!(matches!(LocalKeys::load(dir.path()), Err(KeyError::Damaged { .. })));
+    }
+}
