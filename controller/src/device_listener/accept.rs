@@ -1,0 +1,161 @@
+//! The accept loop: sockets in, finished TLS connections out, each with what its certificate says.
+//!
+//! A slow or silent peer may hold one task and one place under the cap for the handshake timeout,
+//! and nothing else: it never delays another device.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::Connected;
+
+use crate::ca::{self, PeerLeaf};
+
+/// Under the usual limit of 20,000 descriptors, with room for the admin listener and the store.
+pub const MAX_CONNECTIONS: usize = 16_384;
+/// A handshake takes two round trips; ten seconds cover a satellite link with losses.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Finished handshakes waiting for the server task; it takes them at once, so few ever wait.
+const READY_QUEUE: usize = 64;
+/// After a failed accept, which is nearly always "too many open files".
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// What is known of a connection once its handshake is over.
+#[derive(Debug)]
+pub struct Peer {
+    /// Where it comes from.
+    pub address: SocketAddr,
+    /// What its certificate says, and the certificate (DER); `None` when it presented none.
+    pub leaf: Option<(PeerLeaf, Vec<u8>)>,
+}
+
+/// A connection that finished its handshake; holds its place under the cap.
+pub struct DeviceConnection {
+    tls: TlsStream<TcpStream>,
+    peer: Arc<Peer>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Accepts until the receiver is dropped.
+pub fn accept(
+    listener: TcpListener,
+    config: Arc<ServerConfig>,
+) -> ReceiverStream<io::Result<DeviceConnection>> {
+    let (ready, incoming) = mpsc::channel(READY_QUEUE);
+    tokio::spawn(accept_loop(listener, TlsAcceptor::from(config), ready));
+    ReceiverStream::new(incoming)
+}
+
+async fn accept_loop(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    ready: mpsc::Sender<io::Result<DeviceConnection>>,
+) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let accepted = tokio::select! {
+            () = ready.closed() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (socket, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a device connection; trying again");
+                sleep(ACCEPT_RETRY).await;
+                continue;
+            }
+        };
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            tracing::warn!(%address, limit = MAX_CONNECTIONS, "device connection limit reached; closing a new connection");
+            continue;
+        };
+        let (acceptor, ready) = (acceptor.clone(), ready.clone());
+        tokio::spawn(async move {
+            match timeout(HANDSHAKE_TIMEOUT, handshake(acceptor, socket, address)).await {
+                Ok(Ok((tls, peer))) => {
+                    let connection = DeviceConnection { tls, peer: Arc::new(peer), _place: place };
+                    // The receiver is gone only at shutdown.
+                    let _ = ready.send(Ok(connection)).await;
+                }
+                Ok(Err(error)) => tracing::debug!(%address, %error, "device handshake failed"),
+                Err(_) => tracing::debug!(%address, "device handshake timed out"),
+            }
+        });
+    }
+}
+
+async fn handshake(
+    acceptor: TlsAcceptor,
+    socket: TcpStream,
+    address: SocketAddr,
+) -> io::Result<(TlsStream<TcpStream>, Peer)> {
+    socket.set_nodelay(true)?;
+    let tls = acceptor.accept(socket).await?;
+    let leaf = match tls.get_ref().1.peer_certificates() {
+        Some([leaf, ..]) => {
+            let peer = ca::read_peer(leaf).map_err(io::Error::other)?;
+            Some((peer, leaf.to_vec()))
+        }
+        _ => None,
+    };
+    Ok((tls, Peer { address, leaf }))
+}
+
+impl Connected for DeviceConnection {
+    type ConnectInfo = Arc<Peer>;
+
+    fn connect_info(&self) -> Arc<Peer> {
+        self.peer.clone()
+    }
+}
+
+impl AsyncRead for DeviceConnection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tls).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for DeviceConnection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tls).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tls).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tls.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tls).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tls).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,180 @@
+//! Stands before every service but Enrolment: turns a verified certificate into a
+//! [`DeviceIdentity`], or the request into a refusal that the agent can act on.
+//!
+//! It asks the store at every request, so that revocation takes effect at once, also on connections
+//! that are open.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+use tonic::Status;
+use tonic::body::Body;
+use tower::{Layer, Service};
+
+use super::DeviceIdentity;
+use super::accept::Peer;
+use crate::app::App;
+use crate::ca;
+use crate::clock::Timestamp;
+use crate::scope::TenantScope;
+use crate::store::enrolments::{self, Standing};
+
+/// Methods of this service authenticate by token or by proof of the enrolled key.
+const OPEN_PREFIX: &str = "/edgeformer.fleet.v1.Enrolment/";
+
+/// Why a request was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// No certificate was presented.
+    #[error(
+        "this service needs a client certificate: enrol the device first (edgeformer-agent enroll)"
+    )]
+    NoCertificate,
+    /// It ended.
+    #[error("the client certificate expired at {0}: renew it (Enrolment.Renew) and reconnect")]
+    Expired(String),
+    /// Its issuer or trust domain is not that of the tenant it names.
+    #[error("{0}")]
+    Certificate(String),
+    /// There is no such device.
+    #[error("device {0} is not known here: enrol it again")]
+    Unknown(String),
+    /// It was revoked.
+    #[error("device {0} was revoked: it must be enrolled again with a new key to come back")]
+    Revoked(String),
+    /// The certificate is for a key that is not the enrolled one.
+    #[error("the client certificate is not for the key that device {0} enrolled with")]
+    Key(String),
+}
+
+impl From<Refused> for Status {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::NoCertificate | Refused::Expired(_) => {
+                Status::unauthenticated(refused.to_string())
+            }
+            _ => Status::permission_denied(refused.to_string()),
+        }
+    }
+}
+
+/// Decides from what the connection proved and what the store says.
+pub fn authenticate(
+    peer: &Peer,
+    trust_domain: &str,
+    standing: Option<&Standing>,
+    now: Timestamp,
+) -> Result<DeviceIdentity, Refused> {
+    let (leaf, der) = peer.leaf.as_ref().ok_or(Refused::NoCertificate)?;
+    let device = leaf.id.device.to_string();
+    if leaf.id.trust_domain != trust_domain {
+        let detail = format!(
+            "the client certificate is of trust domain {:?}, this installation is {trust_domain:?}",
+            leaf.id.trust_domain
+        );
+        return Err(Refused::Certificate(detail));
+    }
+    let standing = standing.ok_or_else(|| Refused::Unknown(device.clone()))?;
+    ca::issued_by(der, &standing.ca_cert_der)
+        .map_err(|error| Refused::Certificate(error.to_string()))?;
+    if !standing.enrolled {
+        return Err(Refused::Revoked(device));
+    }
+    if standing.public_key != leaf.public_key_spki {
+        return Err(Refused::Key(device));
+    }
+    if leaf.expires_at_us <= now.0 {
+        return Err(Refused::Expired(Timestamp(leaf.expires_at_us).rfc3339()));
+    }
+    Ok(DeviceIdentity {
+        tenant_id: leaf.id.tenant,
+        device_id: leaf.id.device,
+        device_name: standing.name.clone(),
+        cert_expires_at_us: leaf.expires_at_us,
+        source: peer.address.to_string(),
+    })
+}
+
+/// Puts a [`Guard`] before a service.
+#[derive(Clone)]
+pub struct GuardLayer {
+    app: App,
+    trust_domain: Arc<str>,
+}
+
+impl GuardLayer {
+    /// For the installation with this trust domain.
+    pub fn new(app: App, trust_domain: &str) -> Self {
+        Self { app, trust_domain: trust_domain.into() }
+    }
+
+    async fn identify(&self, peer: Option<Arc<Peer>>) -> Result<DeviceIdentity, Status> {
+        let peer = peer.ok_or_else(|| Status::internal("the connection has no peer"))?;
+        let standing = match &peer.leaf {
+            None => None,
+            Some((leaf, _)) => {
+                let scope = TenantScope::system(leaf.id.tenant, "device listener");
+                let reading = async {
+                    let mut read = self.app.store.read(&scope).await?;
+                    enrolments::standing(&mut read, leaf.id.device).await
+                };
+                reading.await.map_err(super::unavailable)?
+            }
+        };
+        authenticate(&peer, &self.trust_domain, standing.as_ref(), self.app.now())
+            .inspect_err(|refused| {
+                tracing::info!(address = %peer.address, %refused, "device request refused");
+            })
+            .map_err(Status::from)
+    }
+}
+
+impl<S> Layer<S> for GuardLayer {
+    type Service = Guard<S>;
+
+    fn layer(&self, inner: S) -> Guard<S> {
+        Guard { inner, guard: self.clone() }
+    }
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct Guard<S> {
+    inner: S,
+    guard: GuardLayer,
+}
+
+impl<S> Service<http::Request<Body>> for Guard<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        // The instance that was polled ready is the one to call; its fresh clone stays behind.
+        let fresh = self.inner.clone();
+        let mut ready = std::mem::replace(&mut self.inner, fresh);
+        if request.uri().path().starts_with(OPEN_PREFIX) {
+            return Box::pin(ready.call(request));
+        }
+        let guard = self.guard.clone();
+        Box::pin(async move {
+            let peer = request.extensions().get::<Arc<Peer>>().cloned();
+            match guard.identify(peer).await {
+                Ok(identity) => {
+                    request.extensions_mut().insert(identity);
+                    ready.call(request).await
+                }
+                Err(status) => Ok(status.into_http()),
+            }
+        })
+    }
+}

@@ -1,0 +1,112 @@
+//! TLS of the device listener: 1.3 only, HTTP/2 only, client certificates verified against the
+//! installation root when one is presented.
+//!
+//! A certificate that is good but for its date passes the handshake and is refused by the guard
+//! with a sentence, on the first request: a TLS alert alone does not tell an agent to renew. So
+//! nothing but the guard may turn a connection's certificate into an identity.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
+    SignatureScheme,
+};
+use zeroize::Zeroizing;
+
+use crate::ca;
+
+/// What the listener presents and whom it trusts.
+pub struct DeviceTls {
+    /// Server certificate, leaf first, DER.
+    pub server_chain_der: Vec<Vec<u8>>,
+    /// Its key, PKCS#8.
+    pub server_key_pkcs8: Zeroizing<Vec<u8>>,
+    /// Installation root, DER.
+    pub root_der: Vec<u8>,
+}
+
+/// The rustls configuration of the device listener.
+pub fn server_config(tls: DeviceTls) -> Result<Arc<ServerConfig>, Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from(tls.root_der))?;
+    let inner = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
+        .allow_unauthenticated()
+        .build()
+        .map_err(|e| Error::General(format!("the installation root cannot verify clients: {e}")))?;
+    let key = PrivatePkcs8KeyDer::from(tls.server_key_pkcs8.to_vec());
+    let chain = tls.server_chain_der.into_iter().map(CertificateDer::from).collect();
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_client_cert_verifier(Arc::new(ExpiryLeftToGuard { inner }))
+        .with_single_cert(chain, PrivateKeyDer::Pkcs8(key))?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Verifies as webpki does, but judges an expired certificate at its last valid second.
+#[derive(Debug)]
+struct ExpiryLeftToGuard {
+    inner: Arc<dyn ClientCertVerifier>,
+}
+
+impl ClientCertVerifier for ExpiryLeftToGuard {
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        match self.inner.verify_client_cert(leaf, intermediates, now) {
+            Err(Error::InvalidCertificate(
+                CertificateError::Expired | CertificateError::ExpiredContext { .. },
+            )) => {
+                let peer = ca::read_peer(leaf)
+                    .map_err(|_| Error::InvalidCertificate(CertificateError::Expired))?;
+                let last_s = u64::try_from(peer.expires_at_us / 1_000_000).unwrap_or(0);
+                let last = UnixTime::since_unix_epoch(Duration::from_secs(last_s));
+                self.inner.verify_client_cert(leaf, intermediates, last)
+            }
+            verdict => verdict,
+        }
+    }
+
+    fn offer_client_auth(&self) -> bool {
+        true
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.inner.root_hint_subjects()
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}

@@ -1,0 +1,188 @@
+//! Enrol: a token for a certificate.
+
+use edgeformer_proto::ids::DeviceId;
+use edgeformer_proto::v1;
+
+use super::request::Applicant;
+use super::{Enroller, EnrolmentError, present};
+use crate::audit::{Intent, Outcome, Resource};
+use crate::clock::Timestamp;
+use crate::policy::Action;
+use crate::scope::{InstallationScope, TenantScope};
+use crate::store::enrolments::{self, NewDevice, PresentedToken};
+use crate::store::tenants::{self, Tenant};
+use crate::token::Token;
+
+impl Enroller {
+    /// Lets a device in, or finds it again: the same key never burns a second use.
+    pub(super) async fn enrol(
+        &self,
+        token: &Token,
+        applicant: Applicant,
+        source: &str,
+    ) -> Result<v1::EnrolResponse, EnrolmentError> {
+        let mut read = self.app.store.read(&InstallationScope::system("enrolment")).await?;
+        let found = enrolments::find_token(&mut read, &token.sha256()).await?;
+        drop(read);
+        let token = found.ok_or(EnrolmentError::TokenUnknown)?;
+        match self.admit(&token, &applicant, source).await {
+            // Two requests with one key at once: the one that lost finds the other's device.
+            Err(EnrolmentError::Store(error)) if error.is_conflict() => {
+                self.admit(&token, &applicant, source).await
+            }
+            done => done,
+        }
+    }
+
+    async fn admit(
+        &self,
+        token: &PresentedToken,
+        applicant: &Applicant,
+        source: &str,
+    ) -> Result<v1::EnrolResponse, EnrolmentError> {
+        let now = self.app.now();
+        let scope = TenantScope::system(token.tenant, "enrolment");
+        let mut read = self.app.store.read(&scope).await?;
+        let tenant = present(tenants::own(&mut read).await?)?;
+        let known = enrolments::device_by_key(&mut read, &applicant.spki).await?;
+        drop(read);
+
+        if let Some((device, standing, used_token)) = known {
+            let again = used_token == token.id.to_string();
+            if !standing.enrolled {
+                return Err(EnrolmentError::Revoked(device.to_string()));
+            }
+            usable(token, again, now)?;
+            return self.certify_again(&tenant, device, &standing.name, applicant, source).await;
+        }
+        let device = DeviceId::new();
+        let name = applicant.name.clone().unwrap_or_else(|| format!("device-{device}"));
+        let scope = TenantScope::device(token.tenant, device, &name, source);
+        let intent =
+            Intent::new(Action::DeviceEnrol, Resource::new("device", device).named(name.clone()));
+        if let Err(refused) = usable(token, false, now) {
+            let intent = intent.because(refused.to_string());
+            self.app.store.record(&scope, intent, Outcome::Denied, now).await?;
+            self.app.nudges.audit.notify_one();
+            return Err(refused);
+        }
+        let issued = self.issue(&tenant, device, &applicant.spki)?;
+        let new = new_device(device, name, token, applicant, issued.expires_at_us);
+        let mut write = self
+            .app
+            .store
+            .write(&scope, intent.because(format!("enrolment token {}", token.id)))
+            .await?;
+        if !enrolments::redeem(&mut write, token.id, now).await? {
+            return Err(EnrolmentError::TokenUsedUp);
+        }
+        enrolments::insert_device(&mut write, &new, now).await?;
+        write.changes(
+            serde_json::Value::Null,
+            serde_json::json!({"name": new.name, "labels": new.labels}),
+        );
+        write.commit(now).await?;
+        self.app.nudges.audit.notify_one();
+        tracing::info!(%device, name = new.name, tenant = tenant.name, "device enrolled");
+        Ok(self.answer(&tenant, device, issued.cert_der))
+    }
+
+    async fn certify_again(
+        &self,
+        tenant: &Tenant,
+        device: DeviceId,
+        name: &str,
+        applicant: &Applicant,
+        source: &str,
+    ) -> Result<v1::EnrolResponse, EnrolmentError> {
+        let issued = self.issue(tenant, device, &applicant.spki)?;
+        self.note_certificate(
+            tenant.id,
+            device,
+            name,
+            source,
+            issued.expires_at_us,
+            "enrolled again with the same key",
+        )
+        .await?;
+        Ok(self.answer(tenant, device, issued.cert_der))
+    }
+
+    fn answer(&self, tenant: &Tenant, device: DeviceId, leaf_der: Vec<u8>) -> v1::EnrolResponse {
+        v1::EnrolResponse {
+            device_id: device.to_string(),
+            tenant_id: tenant.id.to_string(),
+            certificate_chain_der: vec![leaf_der.into(), tenant.ca_cert_der.clone().into()],
+            root_der: self.root_der.clone().into(),
+            release_public: tenant.release_public.clone().into(),
+            trust_domain: self.trust_domain.clone(),
+        }
+    }
+}
+
+/// Whether a token lets a device in; `again`: the device used this very token before.
+fn usable(token: &PresentedToken, again: bool, now: Timestamp) -> Result<(), EnrolmentError> {
+    if let Some(at) = token.revoked_at {
+        return Err(EnrolmentError::TokenRevoked(at.rfc3339()));
+    }
+    if token.expires_at <= now {
+        return Err(EnrolmentError::TokenExpired(token.expires_at.rfc3339()));
+    }
+    if token.uses_left == 0 && !again {
+        return Err(EnrolmentError::TokenUsedUp);
+    }
+    Ok(())
+}
+
+fn new_device(
+    id: DeviceId,
+    name: String,
+    token: &PresentedToken,
+    applicant: &Applicant,
+    cert_expires_at_us: i64,
+) -> NewDevice {
+    // The operator's word beats the device's own.
+    let mut labels = applicant.labels.clone();
+    labels.extend(token.labels.clone());
+    NewDevice {
+        id,
+        name,
+        labels,
+        facts: applicant.facts.to_json(),
+        public_key: applicant.spki.clone(),
+        hpke_public: applicant.hpke_public.clone(),
+        token: token.id,
+        cert_expires_at_us,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use edgeformer_proto::ids::{TenantId, TokenId};
+
+    #[test]
+    fn each_way_a_token_fails_is_said_apart() {
+        let good = PresentedToken {
+            tenant: TenantId::new(),
+            id: TokenId::new(),
+            labels: Default::default(),
+            uses_left: 1,
+            expires_at: Timestamp(100),
+            revoked_at: None,
+        };
+        let check = |token: PresentedToken, again, now, expected: &str| {
+            let found = usable(&token, again, Timestamp(now));
+            let found = found.err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(found.contains(expected) && found.is_empty() == expected.is_empty(), "{found}");
+        };
+        let used = PresentedToken { uses_left: 0, ..good.clone() };
+        let revoked = PresentedToken { revoked_at: Some(Timestamp(5)), ..good.clone() };
+        check(good.clone(), false, 99, "");
+        check(good, false, 100, "expired at 1970-01-01T00:00:00.0001Z");
+        check(used.clone(), false, 1, "used up");
+        check(used.clone(), true, 1, "");
+        check(used, true, 100, "expired");
+        check(revoked, true, 1, "was revoked at 1970-01-01T00:00:00.000005Z");
+    }
+}

@@ -1,0 +1,93 @@
+//! Why a device was not let in, in words for whoever stands beside it.
+
+use edgeformer_proto::protocol::Incompatible;
+use tonic::Status;
+
+use super::challenge::ChallengeError;
+use crate::ca::CaError;
+use crate::store::StoreError;
+use crate::token::TokenError;
+use crate::vault::VaultError;
+
+/// An enrolment or renewal that was refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolmentError {
+    /// `init` was never run.
+    #[error("there is no installation in this database: run `edgeformer-controller init` first")]
+    NoInstallation,
+    /// A field of the request is wrong.
+    #[error("{0}")]
+    Request(String),
+    /// The peers are too far apart.
+    #[error(transparent)]
+    Protocol(#[from] Incompatible),
+    /// What was presented cannot be an enrolment token.
+    #[error("{0}: check what was pasted after --token")]
+    TokenText(#[from] TokenError),
+    /// No tenant has it.
+    #[error(
+        "this enrolment token is not known to this controller: check the controller's address, or \
+         make a new token (edgeformer enrolment-token create)"
+    )]
+    TokenUnknown,
+    /// Its uses are gone.
+    #[error(
+        "this enrolment token is used up: make a new one (edgeformer enrolment-token create --uses N)"
+    )]
+    TokenUsedUp,
+    /// Its time is over.
+    #[error(
+        "this enrolment token expired at {0}: make a new one (edgeformer enrolment-token create)"
+    )]
+    TokenExpired(String),
+    /// Somebody revoked it.
+    #[error(
+        "this enrolment token was revoked at {0}: make a new one (edgeformer enrolment-token create)"
+    )]
+    TokenRevoked(String),
+    /// The certificate request is not acceptable, or making the certificate failed.
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    /// The device was revoked.
+    #[error(
+        "device {0} was revoked: to bring it back, remove its state folder and enrol it with a new token"
+    )]
+    Revoked(String),
+    /// No such device, or the proof is not by its key. One answer for both.
+    #[error(
+        "the proof does not belong to an enrolled device: the state folder is of another installation \
+         or was copied; enrol the device again"
+    )]
+    Proof,
+    /// The nonce is no good.
+    #[error(transparent)]
+    Challenge(#[from] ChallengeError),
+    /// A wrapped key does not open.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<EnrolmentError> for Status {
+    fn from(error: EnrolmentError) -> Self {
+        use EnrolmentError as E;
+        let message = error.to_string();
+        match error {
+            E::Request(_) | E::TokenText(_) | E::Ca(CaError::Request(_)) => {
+                Status::invalid_argument(message)
+            }
+            E::TokenUnknown | E::Proof | E::Challenge(_) => Status::unauthenticated(message),
+            E::TokenUsedUp | E::TokenExpired(_) | E::TokenRevoked(_) | E::Protocol(_) => {
+                Status::failed_precondition(message)
+            }
+            E::Revoked(_) => Status::permission_denied(message),
+            E::Store(error) => crate::device_listener::unavailable(error),
+            E::NoInstallation | E::Ca(_) | E::Vault(_) => {
+                tracing::error!(error = message, "cannot issue a device certificate");
+                Status::internal("the controller cannot issue certificates now: its log says why")
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! How a device becomes known and keeps its certificate: the Enrolment service.
+//!
+//! Nothing here trusts the connection. Enrol is authenticated by a token, Renew by a proof of the
+//! enrolled key; neither ever needs a client certificate.
+
+pub mod challenge;
+mod enrol;
+mod error;
+mod renew;
+mod request;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use edgeformer_proto::ids::{DeviceId, TenantId};
+use edgeformer_proto::v1;
+use edgeformer_proto::v1::enrolment_server::{Enrolment, EnrolmentServer};
+use ring::hmac;
+use tonic::codec::CompressionEncoding;
+use tonic::{Request, Response, Status};
+
+use crate::app::App;
+use crate::ca::{self, DeviceLeaf, IssuedLeaf, KeyAndCert};
+use crate::device_listener::accept::Peer;
+use crate::scope::InstallationScope;
+use crate::store::tenants::Tenant;
+use crate::store::{StoreError, installation};
+use crate::vault::SecretKind;
+use challenge::Challenger;
+pub use error::EnrolmentError;
+
+/// A request carries a CSR, a key, labels and facts: a few KiB. Nobody needs more before they are
+/// authenticated.
+const MAX_MESSAGE_BYTES: usize = 32 * 1024;
+
+/// What the service needs to know of the installation.
+pub struct Enroller {
+    pub(crate) app: App,
+    trust_domain: String,
+    root_der: Vec<u8>,
+    lifetime: Duration,
+    challenger: Challenger,
+}
+
+impl Enroller {
+    /// For this installation; certificates are valid for `lifetime`.
+    pub async fn open(app: App, lifetime: Duration) -> Result<Self, EnrolmentError> {
+        let mut read = app.store.read(&InstallationScope::system("enrolment")).await?;
+        let row = installation::get(&mut read).await?.ok_or(EnrolmentError::NoInstallation)?;
+        drop(read);
+        let root_key = app.vault.unwrap(SecretKind::RootCaKey, "1", &row.wrapped_root_key)?;
+        // Derived, so that a nonce of one controller is good at every other.
+        let key = hmac::sign(
+            &hmac::Key::new(hmac::HMAC_SHA256, &root_key),
+            b"edgeformer renewal challenge v1",
+        );
+        Ok(Self {
+            app,
+            trust_domain: row.trust_domain,
+            root_der: row.root_cert_der,
+            lifetime,
+            challenger: Challenger::new(key.as_ref()),
+        })
+    }
+
+    /// The installation's SPIFFE trust domain.
+    pub fn trust_domain(&self) -> &str {
+        &self.trust_domain
+    }
+
+    /// The tonic service.
+    pub fn into_service(self) -> EnrolmentServer<EnrolmentService> {
+        EnrolmentServer::new(EnrolmentService(Arc::new(self)))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .accept_compressed(CompressionEncoding::Zstd)
+    }
+
+    fn issue(
+        &self,
+        tenant: &Tenant,
+        device: DeviceId,
+        spki: &[u8],
+    ) -> Result<IssuedLeaf, EnrolmentError> {
+        let id = tenant.id.to_string();
+        let key_pkcs8 =
+            self.app.vault.unwrap(SecretKind::TenantCaKey, &id, &tenant.wrapped_ca_key)?;
+        let issuing = KeyAndCert { key_pkcs8, cert_der: tenant.ca_cert_der.clone() };
+        let leaf = DeviceLeaf {
+            trust_domain: &self.trust_domain,
+            tenant: tenant.id,
+            device,
+            public_key_spki: spki,
+            lifetime: self.lifetime,
+        };
+        Ok(ca::issue_device(&issuing, &leaf, self.app.now().0)?)
+    }
+}
+
+/// The service on the wire.
+pub struct EnrolmentService(Arc<Enroller>);
+
+#[tonic::async_trait]
+impl Enrolment for EnrolmentService {
+    async fn enrol(
+        &self,
+        request: Request<v1::EnrolRequest>,
+    ) -> Result<Response<v1::EnrolResponse>, Status> {
+        let source = source(&request);
+        let (token, applicant) = request::parse_enrol(request.into_inner())?;
+        Ok(Response::new(self.0.enrol(&token, applicant, &source).await?))
+    }
+
+    async fn challenge(
+        &self,
+        request: Request<v1::ChallengeRequest>,
+    ) -> Result<Response<v1::ChallengeResponse>, Status> {
+        // Answered for any id: whether a device exists is nobody's business here.
+        let device: DeviceId = request::parse_id(&request.get_ref().device_id)?;
+        let nonce = self.0.challenger.issue(device, self.0.app.now()).into();
+        Ok(Response::new(v1::ChallengeResponse { nonce }))
+    }
+
+    async fn renew(
+        &self,
+        request: Request<v1::RenewRequest>,
+    ) -> Result<Response<v1::RenewResponse>, Status> {
+        let source = source(&request);
+        let message = request.into_inner();
+        request::check_protocol(message.protocol)?;
+        let tenant: TenantId = request::parse_id(&message.tenant_id)?;
+        let device: DeviceId = request::parse_id(&message.device_id)?;
+        Ok(Response::new(self.0.renew(tenant, device, &message, &source).await?))
+    }
+}
+
+fn source<T>(request: &Request<T>) -> String {
+    let address: Option<SocketAddr> =
+        request.extensions().get::<Arc<Peer>>().map(|peer| peer.address);
+    address.map(|address| address.to_string()).unwrap_or_default()
+}
+
+/// Turns "no such row" of a tenant that must exist into an error.
+fn present(tenant: Option<Tenant>) -> Result<Tenant, EnrolmentError> {
+    tenant.ok_or_else(|| {
+        EnrolmentError::Store(StoreError::Damaged {
+            table: "tenants",
+            id: String::new(),
+            what: "the tenant of a token or device is missing".to_owned(),
+        })
+    })
+}

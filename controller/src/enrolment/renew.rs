@@ -1,0 +1,94 @@
+//! Renew: a new certificate for a device that proves its enrolled key.
+
+use edgeformer_proto::ids::{DeviceId, TenantId};
+use edgeformer_proto::v1;
+use ring::{digest, signature};
+
+use super::{Enroller, EnrolmentError, present};
+use crate::audit::{Intent, Resource};
+use crate::ca;
+use crate::policy::Action;
+use crate::scope::TenantScope;
+use crate::store::{enrolments, tenants};
+
+/// What the proof is about, so that no other signature of the device can be taken for one.
+const CONTEXT: &[u8] = b"edgeformer renew v1\0";
+
+impl Enroller {
+    /// Renews, whether or not the old certificate is still valid.
+    pub(super) async fn renew(
+        &self,
+        tenant: TenantId,
+        device: DeviceId,
+        message: &v1::RenewRequest,
+        source: &str,
+    ) -> Result<v1::RenewResponse, EnrolmentError> {
+        self.challenger.check(device, &message.nonce, self.app.now())?;
+        let spki = ca::verify_csr(&message.csr_der)?;
+        let mut read = self.app.store.read(&TenantScope::system(tenant, "enrolment")).await?;
+        let standing = enrolments::standing(&mut read, device).await?;
+        let standing = standing.ok_or(EnrolmentError::Proof)?;
+        let tenant = present(tenants::own(&mut read).await?)?;
+        drop(read);
+
+        check_proof(&standing.public_key, &spki, message)?;
+        // After the proof: that a device was revoked is for its owner alone.
+        if !standing.enrolled {
+            return Err(EnrolmentError::Revoked(device.to_string()));
+        }
+        let issued = self.issue(&tenant, device, &spki)?;
+        let until = issued.expires_at_us;
+        self.note_certificate(
+            tenant.id,
+            device,
+            &standing.name,
+            source,
+            until,
+            "proof of the enrolled key",
+        )
+        .await?;
+        Ok(v1::RenewResponse {
+            certificate_chain_der: vec![issued.cert_der.into(), tenant.ca_cert_der.into()],
+            root_der: self.root_der.clone().into(),
+        })
+    }
+
+    /// Notes a certificate for a known device, with its audit record. Refused when the device was
+    /// revoked meanwhile.
+    pub(super) async fn note_certificate(
+        &self,
+        tenant: TenantId,
+        device: DeviceId,
+        name: &str,
+        source: &str,
+        expires_at_us: i64,
+        reason: &str,
+    ) -> Result<(), EnrolmentError> {
+        let now = self.app.now();
+        let intent = Intent::new(Action::DeviceRenew, Resource::new("device", device).named(name))
+            .because(reason);
+        let scope = TenantScope::device(tenant, device, name, source);
+        let mut write = self.app.store.write(&scope, intent).await?;
+        if !enrolments::set_certificate(&mut write, device, expires_at_us).await? {
+            return Err(EnrolmentError::Revoked(device.to_string()));
+        }
+        write.commit(now).await?;
+        self.app.nudges.audit.notify_one();
+        Ok(())
+    }
+}
+
+/// The request must carry the enrolled key, and the proof must be by it.
+fn check_proof(
+    enrolled_spki: &[u8],
+    request_spki: &[u8],
+    message: &v1::RenewRequest,
+) -> Result<(), EnrolmentError> {
+    let point = ca::p256_point(enrolled_spki).ok_or(EnrolmentError::Proof)?;
+    let csr = digest::digest(&digest::SHA256, &message.csr_der);
+    let signed = [CONTEXT, &message.nonce, csr.as_ref()].concat();
+    signature::UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_ASN1, point)
+        .verify(&signed, &message.proof)
+        .map_err(|_| EnrolmentError::Proof)?;
+    if enrolled_spki == request_spki { Ok(()) } else { Err(EnrolmentError::Proof) }
+}

@@ -1,0 +1,332 @@
+//! One session, from Hello to its end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use edgeformer_proto::Generation;
+use edgeformer_proto::v1;
+use edgeformer_proto::v1::agent_message::Kind as Said;
+use edgeformer_proto::v1::controller_message::Kind as Say;
+use edgeformer_proto::v1::refusal::Code;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until, timeout};
+use tonic::{Status, Streaming};
+
+use super::facts::{Facts, clip};
+use super::hub::{Hub, Place};
+use super::report::{SlotReport, origin};
+use super::{HELLO_TIMEOUT, IDLE_TIMEOUT, MAX_SLOTS, SEND_TIMEOUT, wire};
+use crate::clock::Timestamp;
+use crate::device_listener::{DeviceIdentity, unavailable};
+use crate::scope::TenantScope;
+use crate::store::presence::Presence;
+use crate::store::{StoreError, sessions};
+
+/// Progress of a download is noted at most this often; a change of phase at once.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a revoked or refused device should stay away.
+const REFUSED_RETRY_S: u32 = 3600;
+/// A sentence.
+const MAX_REJECTION_CHARS: usize = 500;
+
+/// How a session ends.
+enum End {
+    /// The peer or the connection went away; nobody is left to be told.
+    Gone,
+    /// With a last message that says why.
+    Refused(v1::Refusal),
+    /// With an error.
+    Failed(Status),
+    /// The controller stops; the agent connects again by itself.
+    Shutdown,
+}
+
+impl From<StoreError> for End {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(unavailable(error))
+    }
+}
+
+type Outbound = mpsc::Sender<Result<v1::ControllerMessage, Status>>;
+
+/// Serves one stream to its end.
+pub(super) async fn serve(
+    hub: Arc<Hub>,
+    identity: DeviceIdentity,
+    mut inbound: Streaming<v1::AgentMessage>,
+    outbound: Outbound,
+) {
+    let device = identity.device_id;
+    let end = match Session::open(hub, identity, &mut inbound, outbound.clone()).await {
+        Ok(mut session) => {
+            tracing::info!(%device, name = session.identity.device_name, "device connected");
+            session.run(&mut inbound).await
+        }
+        Err(end) => end,
+    };
+    let last = match end {
+        End::Gone => return tracing::info!(%device, "device disconnected"),
+        End::Shutdown => return,
+        End::Refused(refusal) => {
+            tracing::info!(%device, reason = refusal.message, "session ended");
+            Ok(wire::message(Say::Refusal(refusal)))
+        }
+        End::Failed(status) => {
+            tracing::info!(%device, reason = status.message(), "session ended");
+            Err(status)
+        }
+    };
+    // Best effort: the peer may be gone already.
+    let _ = timeout(SEND_TIMEOUT, outbound.send(last)).await;
+}
+
+struct Session {
+    hub: Arc<Hub>,
+    identity: DeviceIdentity,
+    scope: TenantScope,
+    place: Place,
+    outbound: Outbound,
+    agent_version: String,
+    /// Newest generation that the device holds or was offered on this stream.
+    offered: Generation,
+    /// Last status noted of each slot.
+    noted: BTreeMap<String, SlotReport>,
+    /// Progress not noted yet.
+    pending: BTreeMap<String, SlotReport>,
+}
+
+impl Session {
+    async fn open(
+        hub: Arc<Hub>,
+        identity: DeviceIdentity,
+        inbound: &mut Streaming<v1::AgentMessage>,
+        outbound: Outbound,
+    ) -> Result<Self, End> {
+        let first = timeout(HELLO_TIMEOUT, inbound.message()).await;
+        let Ok(Ok(Some(v1::AgentMessage { kind: Some(Said::Hello(hello)) }))) = first else {
+            let status = Status::invalid_argument("the first message of a session must be Hello");
+            return Err(End::Failed(status));
+        };
+        let now = hub.app().now();
+        let welcome = wire::welcome(hello.protocol, now).map_err(End::Refused)?;
+        let facts = Facts::from_wire(hello.facts.unwrap_or_default());
+        let mut session = Self {
+            place: hub.enter(identity.tenant_id, identity.device_id),
+            scope: identity.scope(),
+            hub,
+            identity,
+            outbound,
+            agent_version: facts.agent_version.clone(),
+            offered: hello.held.map(Generation::from).unwrap_or_else(origin),
+            noted: BTreeMap::new(),
+            pending: BTreeMap::new(),
+        };
+        session.heard(now, 0, facts.disk_free_bytes);
+        session.note_hello(&facts, hello.slots, now).await?;
+        session.say(Say::Welcome(welcome)).await?;
+        session.recheck().await?;
+        Ok(session)
+    }
+
+    async fn run(&mut self, inbound: &mut Streaming<v1::AgentMessage>) -> End {
+        let now = self.hub.app().now();
+        let valid_us = self.identity.cert_expires_at_us.saturating_sub(now.0);
+        let valid = Duration::from_micros(u64::try_from(valid_us).unwrap_or(0));
+        // Beyond what a timer takes, there is nothing to wait for.
+        let cert_end = Instant::now() + valid.min(Duration::from_secs(366 * 86_400));
+        let mut silent_at = Instant::now() + IDLE_TIMEOUT;
+        let mut flush_at = Instant::now() + PROGRESS_INTERVAL;
+        let shutdown = self.hub.shutdown().clone();
+        let superseded = self.place.superseded.clone();
+        let recheck = self.place.recheck.clone();
+        loop {
+            let step = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => Err(End::Shutdown),
+                () = superseded.cancelled() => Err(superseded_end()),
+                () = sleep_until(cert_end) => Err(expired_end(self.identity.cert_expires_at_us)),
+                () = recheck.notified() => self.recheck().await,
+                () = sleep_until(flush_at), if !self.pending.is_empty() => {
+                    flush_at = Instant::now() + PROGRESS_INTERVAL;
+                    self.flush_progress().await
+                }
+                said = inbound.message() => match said {
+                    Ok(Some(message)) => {
+                        silent_at = Instant::now() + IDLE_TIMEOUT;
+                        self.hear(message).await
+                    }
+                    Ok(None) | Err(_) => Err(End::Gone),
+                },
+                () = sleep_until(silent_at) => Err(End::Failed(Status::deadline_exceeded(
+                    "nothing was heard of the device for three heartbeats",
+                ))),
+            };
+            if let Err(end) = step {
+                return end;
+            }
+        }
+    }
+
+    async fn hear(&mut self, message: v1::AgentMessage) -> Result<(), End> {
+        let now = self.hub.app().now();
+        match message.kind {
+            Some(Said::Heartbeat(beat)) => {
+                self.heard(now, beat.memory_available_bytes, beat.disk_free_bytes);
+                let ack = v1::HeartbeatAck { sequence: beat.sequence, now_unix_us: now.0 };
+                self.say(Say::HeartbeatAck(ack)).await
+            }
+            Some(Said::SlotStatus(status)) => self.hear_status(status, now).await,
+            Some(Said::Accepted(accepted)) => {
+                let held = accepted.generation.map(Generation::from).unwrap_or_else(origin);
+                self.note_accepted(held, now).await
+            }
+            Some(Said::Rejected(rejected)) => self.hear_rejected(rejected, now).await,
+            // A kind of a newer agent, or a second Hello: ignored, as the protocol promises.
+            Some(Said::Hello(_)) | None => Ok(()),
+        }
+    }
+
+    /// Reads the desired state again: sends it when it is newer, ends when the device was revoked.
+    async fn recheck(&mut self) -> Result<(), End> {
+        let mut read = self.hub.app().store.read(&self.scope).await?;
+        let desired = sessions::desired(&mut read, self.identity.device_id).await?;
+        drop(read);
+        let Some(desired) = desired.filter(|desired| desired.enrolled) else {
+            let id = self.identity.device_id;
+            let message = format!(
+                "device {id} was revoked: it must be enrolled again with a new key to come back"
+            );
+            return Err(End::Refused(wire::refusal(Code::Revoked, message, REFUSED_RETRY_S)));
+        };
+        if desired.generation <= self.offered {
+            if desired.generation < self.offered && desired.accepted < self.offered {
+                tracing::warn!(device = %self.identity.device_id, held = %self.offered, ours = %desired.generation,
+                    "the device holds a newer desired state than this controller: its database is older than the device's, restore backups with `edgeformer-controller restore`, which raises the epoch");
+            }
+            return Ok(());
+        }
+        self.say(Say::Desired(wire::desired(&desired))).await?;
+        self.offered = desired.generation;
+        Ok(())
+    }
+
+    async fn note_hello(
+        &mut self,
+        facts: &Facts,
+        slots: Vec<v1::SlotStatus>,
+        now: Timestamp,
+    ) -> Result<(), End> {
+        let device = self.identity.device_id;
+        let mut write = self.hub.app().store.write_observation(&self.scope).await?;
+        sessions::set_facts(&mut write, device, &facts.to_json()).await?;
+        sessions::accept(&mut write, device, self.offered).await?;
+        for status in slots.into_iter().take(MAX_SLOTS) {
+            match SlotReport::from_wire(status) {
+                Ok(report) => {
+                    sessions::set_status(&mut write, device, &report, now).await?;
+                    self.noted.insert(report.slot.clone(), report);
+                }
+                Err(error) => tracing::warn!(%device, %error, "a slot's status was not taken"),
+            }
+        }
+        write.commit(now).await?;
+        self.hub.app().nudges.rollouts.notify_one();
+        Ok(())
+    }
+
+    async fn hear_status(&mut self, status: v1::SlotStatus, now: Timestamp) -> Result<(), End> {
+        let device = self.identity.device_id;
+        let report = match SlotReport::from_wire(status) {
+            Ok(report) => report,
+            Err(error) => {
+                tracing::warn!(%device, %error, "a slot's status was not taken");
+                return Ok(());
+            }
+        };
+        let known = self.noted.get(&report.slot);
+        if known.is_none() && self.noted.len() >= MAX_SLOTS {
+            tracing::warn!(%device, limit = MAX_SLOTS, "too many slots; a status was not taken");
+            return Ok(());
+        }
+        if known.is_some_and(|noted| report.is_progress_on(noted)) {
+            self.pending.insert(report.slot.clone(), report);
+            return Ok(());
+        }
+        self.pending.remove(&report.slot);
+        self.note_status(vec![report], now).await?;
+        self.hub.app().nudges.rollouts.notify_one();
+        Ok(())
+    }
+
+    async fn flush_progress(&mut self) -> Result<(), End> {
+        let reports = std::mem::take(&mut self.pending).into_values().collect();
+        self.note_status(reports, self.hub.app().now()).await
+    }
+
+    async fn note_status(&mut self, reports: Vec<SlotReport>, now: Timestamp) -> Result<(), End> {
+        let mut write = self.hub.app().store.write_observation(&self.scope).await?;
+        for report in reports {
+            sessions::set_status(&mut write, self.identity.device_id, &report, now).await?;
+            self.noted.insert(report.slot.clone(), report);
+        }
+        write.commit(now).await?;
+        Ok(())
+    }
+
+    async fn note_accepted(&mut self, held: Generation, now: Timestamp) -> Result<(), End> {
+        let mut write = self.hub.app().store.write_observation(&self.scope).await?;
+        let news = sessions::accept(&mut write, self.identity.device_id, held).await?;
+        write.commit(now).await?;
+        if news {
+            self.hub.app().nudges.rollouts.notify_one();
+        }
+        Ok(())
+    }
+
+    async fn hear_rejected(&mut self, wire: v1::Rejected, now: Timestamp) -> Result<(), End> {
+        let device = self.identity.device_id;
+        let offered = wire.offered.map(Generation::from).unwrap_or_else(origin);
+        let held = wire.held.map(Generation::from).unwrap_or_else(origin);
+        let why = clip(&wire.reason, MAX_REJECTION_CHARS);
+        tracing::warn!(%device, %offered, %held, reason = why, "the device refused a desired state");
+        let message = format!("the device refused generation {offered}, it holds {held}: {why}");
+        let mut write = self.hub.app().store.write_observation(&self.scope).await?;
+        sessions::reject(&mut write, device, offered, &message, now).await?;
+        write.commit(now).await?;
+        self.hub.app().nudges.rollouts.notify_one();
+        Ok(())
+    }
+
+    fn heard(&self, at: Timestamp, memory_available_bytes: u64, disk_free_bytes: u64) {
+        let presence = Presence {
+            device: self.identity.device_id,
+            at,
+            memory_available_bytes,
+            disk_free_bytes,
+            agent_version: self.agent_version.clone(),
+        };
+        self.hub.heard(self.identity.tenant_id, presence);
+    }
+
+    async fn say(&self, kind: Say) -> Result<(), End> {
+        let sent = timeout(SEND_TIMEOUT, self.outbound.send(Ok(wire::message(kind)))).await;
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(End::Gone),
+        }
+    }
+}
+
+fn superseded_end() -> End {
+    let message = "the same device connected again; this older stream ends. If both go on, its state \
+                   folder was copied to a second machine: enrol that one by itself";
+    End::Refused(wire::refusal(Code::Superseded, message.to_owned(), 0))
+}
+
+fn expired_end(at_us: i64) -> End {
+    let at = Timestamp(at_us).rfc3339();
+    End::Failed(Status::unauthenticated(format!(
+        "the client certificate expired at {at}: renew it (Enrolment.Renew) and reconnect"
+    )))
+}

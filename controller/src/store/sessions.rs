@@ -1,0 +1,234 @@
+//! What a session reads (the device's desired state) and writes (what the device reports).
+
+use edgeformer_proto::Generation;
+use edgeformer_proto::ids::{DeviceId, RolloutId, VersionId};
+use sqlx::Row;
+
+use super::{Conn, StoreError, Write, parse_id, parse_json};
+use crate::clock::Timestamp;
+use crate::rollout::types::Settings;
+use crate::scope::TenantScope;
+use crate::session::report::SlotReport;
+
+/// What one device is to run, and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Desired {
+    /// False once the device was revoked.
+    pub enrolled: bool,
+    /// Position in the device's history.
+    pub generation: Generation,
+    /// Newest generation that the device made durable.
+    pub accepted: Generation,
+    /// Sorted by slot; slots that are to be empty are absent.
+    pub slots: Vec<DesiredSlot>,
+}
+
+/// What one slot is to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DesiredSlot {
+    /// Name of the slot.
+    pub slot: String,
+    /// Name of the model.
+    pub model: String,
+    /// Version, for people.
+    pub version: String,
+    /// Version, for machines.
+    pub version_id: VersionId,
+    /// SHA-256 of the manifest envelope.
+    pub manifest_sha256: Vec<u8>,
+    /// The rollout that assigned it.
+    pub rollout: RolloutId,
+    /// With which it runs.
+    pub settings: Settings,
+}
+
+/// The desired state of a device; `None` when there is no such device.
+pub async fn desired(
+    conn: &mut Conn<TenantScope>,
+    device: DeviceId,
+) -> Result<Option<Desired>, StoreError> {
+    let key = conn.key();
+    let row = sqlx::query(
+        "SELECT state, desired_epoch, desired_counter, accepted_epoch, accepted_counter \
+         FROM devices WHERE tenant_id = $1 AND id = $2",
+    )
+    .bind(key.clone())
+    .bind(device.to_string())
+    .fetch_optional(conn.db())
+    .await
+    .map_err(StoreError::doing("reading a device's generation"))?;
+    let Some(row) = row else { return Ok(None) };
+    let slots = sqlx::query(
+        "SELECT a.slot, m.name AS model, v.version, v.id AS version_id, v.manifest_sha256, \
+                a.rollout_id, a.settings \
+         FROM assignments a \
+         JOIN versions v ON v.tenant_id = a.tenant_id AND v.id = a.version_id \
+         JOIN models m ON m.tenant_id = v.tenant_id AND m.id = v.model_id \
+         WHERE a.tenant_id = $1 AND a.device_id = $2 ORDER BY a.slot",
+    )
+    .bind(key)
+    .bind(device.to_string())
+    .fetch_all(conn.db())
+    .await
+    .map_err(StoreError::doing("reading a device's desired state"))?;
+    let slots = slots.iter().map(|row| {
+        let slot: String = row.get("slot");
+        let settings: String = row.get("settings");
+        Ok(DesiredSlot {
+            settings: parse_json("assignments", &slot, &settings)?,
+            model: row.get("model"),
+            version: row.get("version"),
+            version_id: parse_id("assignments", &row.get::<String, _>("version_id"))?,
+            manifest_sha256: row.get("manifest_sha256"),
+            rollout: parse_id("assignments", &row.get::<String, _>("rollout_id"))?,
+            slot,
+        })
+    });
+    Ok(Some(Desired {
+        enrolled: row.get::<String, _>("state") == "enrolled",
+        generation: generation(&row, "desired_epoch", "desired_counter"),
+        accepted: generation(&row, "accepted_epoch", "accepted_counter"),
+        slots: slots.collect::<Result<_, StoreError>>()?,
+    }))
+}
+
+pub(in crate::store) fn generation(
+    row: &sqlx::any::AnyRow,
+    epoch: &str,
+    counter: &str,
+) -> Generation {
+    Generation {
+        epoch: row.get::<i64, _>(epoch).unsigned_abs(),
+        counter: row.get::<i64, _>(counter).unsigned_abs(),
+    }
+}
+
+/// Replaces what is known of a device's hardware and software.
+pub async fn set_facts(
+    write: &mut Write<TenantScope>,
+    device: DeviceId,
+    facts: &serde_json::Value,
+) -> Result<(), StoreError> {
+    let key = write.key();
+    sqlx::query("UPDATE devices SET facts = $3 WHERE tenant_id = $1 AND id = $2 AND facts <> $3")
+        .bind(key)
+        .bind(device.to_string())
+        .bind(facts.to_string())
+        .execute(write.db())
+        .await
+        .map_err(StoreError::doing("noting a device's facts"))?;
+    Ok(())
+}
+
+/// Notes that the device made `held` durable. False when it knew that, or when `held` was never
+/// offered.
+pub async fn accept(
+    write: &mut Write<TenantScope>,
+    device: DeviceId,
+    held: Generation,
+) -> Result<bool, StoreError> {
+    let key = write.key();
+    let done = sqlx::query(
+        "UPDATE devices SET accepted_epoch = $3, accepted_counter = $4 \
+         WHERE tenant_id = $1 AND id = $2 \
+           AND (accepted_epoch < $3 OR (accepted_epoch = $3 AND accepted_counter < $4)) \
+           AND (desired_epoch > $3 OR (desired_epoch = $3 AND desired_counter >= $4))",
+    )
+    .bind(key)
+    .bind(device.to_string())
+    .bind(held.epoch.cast_signed())
+    .bind(held.counter.cast_signed())
+    .execute(write.db())
+    .await
+    .map_err(StoreError::doing("noting an accepted generation"))?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Ends every rollout entry that `offered` carried to the device: the device refused it.
+pub async fn reject(
+    write: &mut Write<TenantScope>,
+    device: DeviceId,
+    offered: Generation,
+    message: &str,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let key = write.key();
+    let done = sqlx::query(
+        "UPDATE rollout_devices SET state = 'failed', reason = 'rejected', message = $5, \
+         updated_at_us = $6 \
+         WHERE tenant_id = $1 AND device_id = $2 AND state = 'assigned' \
+           AND assigned_epoch = $3 AND assigned_counter = $4",
+    )
+    .bind(key)
+    .bind(device.to_string())
+    .bind(offered.epoch.cast_signed())
+    .bind(offered.counter.cast_signed())
+    .bind(message.to_owned())
+    .bind(now.0)
+    .execute(write.db())
+    .await
+    .map_err(StoreError::doing("noting a rejected generation"))?;
+    Ok(done.rows_affected())
+}
+
+/// Replaces what a device reports of one slot; an older generation never replaces a newer.
+pub async fn set_status(
+    write: &mut Write<TenantScope>,
+    device: DeviceId,
+    report: &SlotReport,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let key = write.key();
+    let id = |id: Option<VersionId>| id.map(|id| id.to_string()).unwrap_or_default();
+    sqlx::query(
+        "INSERT INTO slot_status (tenant_id, device_id, slot, generation_epoch, \
+         generation_counter, phase, target_version_id, serving_version_id, rollout_id, reason, \
+         message, bytes_total, bytes_done, device_time_us, updated_at_us) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
+         ON CONFLICT (tenant_id, device_id, slot) DO UPDATE SET \
+         generation_epoch = excluded.generation_epoch, \
+         generation_counter = excluded.generation_counter, phase = excluded.phase, \
+         target_version_id = excluded.target_version_id, \
+         serving_version_id = excluded.serving_version_id, rollout_id = excluded.rollout_id, \
+         reason = excluded.reason, message = excluded.message, \
+         bytes_total = excluded.bytes_total, bytes_done = excluded.bytes_done, \
+         device_time_us = excluded.device_time_us, updated_at_us = excluded.updated_at_us \
+         WHERE excluded.generation_epoch > slot_status.generation_epoch \
+            OR (excluded.generation_epoch = slot_status.generation_epoch \
+                AND excluded.generation_counter >= slot_status.generation_counter)",
+    )
+    .bind(key)
+    .bind(device.to_string())
+    .bind(report.slot.clone())
+    .bind(report.generation.epoch.cast_signed())
+    .bind(report.generation.counter.cast_signed())
+    .bind(report.phase.as_str())
+    .bind(id(report.target))
+    .bind(id(report.serving))
+    .bind(report.rollout.map(|id| id.to_string()).unwrap_or_default())
+    .bind(report.reason.clone())
+    .bind(report.message.clone())
+    .bind(i64::try_from(report.bytes_total).unwrap_or(i64::MAX))
+    .bind(i64::try_from(report.bytes_done).unwrap_or(i64::MAX))
+    .bind(report.device_time_us)
+    .bind(now.0)
+    .execute(write.db())
+    .await
+    .map_err(StoreError::doing("noting a slot's status"))?;
+    Ok(())
+}
+
+/// Devices whose session has something to do: revoked, or not at their desired generation.
+pub async fn behind(conn: &mut Conn<TenantScope>) -> Result<Vec<DeviceId>, StoreError> {
+    let key = conn.key();
+    let rows = sqlx::query(
+        "SELECT id FROM devices WHERE tenant_id = $1 AND (state <> 'enrolled' \
+         OR desired_epoch > accepted_epoch \
+         OR (desired_epoch = accepted_epoch AND desired_counter > accepted_counter))",
+    )
+    .bind(key)
+    .fetch_all(conn.db())
+    .await
+    .map_err(StoreError::doing("looking for devices that are behind"))?;
+    rows.iter().map(|row| parse_id("devices", &row.get::<String, _>("id"))).collect()
+}
