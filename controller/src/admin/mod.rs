@@ -2,5 +2,6 @@
 //! record. No HTTP in here.
 
 pub mod enrolment_tokens;
+pub mod telemetry;
 pub mod tokens;
 pub mod validate;

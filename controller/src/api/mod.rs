@@ -7,6 +7,7 @@ pub mod extract;
 pub mod page;
 pub mod request;
 pub mod route;
+pub mod telemetry;
 pub mod tokens;
 
 use axum::extract::DefaultBodyLimit;
@@ -34,7 +35,10 @@ struct Document;
 
 /// Every authenticated route. A part of the API plugs in here.
 fn routes() -> Routes {
-    Routes::new().merge(tokens::routes()).merge(enrolment_tokens::routes())
+    Routes::new()
+        .merge(tokens::routes())
+        .merge(enrolment_tokens::routes())
+        .merge(telemetry::routes())
 }
 
 fn parts() -> (Router<App>, utoipa::openapi::OpenApi) {

@@ -68,3 +68,26 @@ pub async fn epoch<S: Scope>(conn: &mut Conn<S>) -> Result<u64, StoreError> {
         .map_err(StoreError::doing("reading the epoch"))?;
     Ok(row.map_or(1, |row| row.get::<i64, _>("epoch").unsigned_abs()))
 }
+
+/// After a restore: a new epoch, and every device's desired state moved into it, so that devices
+/// which saw newer generations than the backup has take what it holds. The epoch follows the clock,
+/// so that restoring the same backup twice gives two epochs.
+pub async fn raise_epoch(
+    write: &mut Write<InstallationScope>,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    const MICROS_PER_SECOND: i64 = 1_000_000;
+    let epoch = i64::try_from(epoch(write).await?).unwrap_or(i64::MAX);
+    let raised = epoch.saturating_add(1).max(now.0 / MICROS_PER_SECOND);
+    for sql in [
+        "UPDATE installation SET epoch = $1",
+        "UPDATE devices SET desired_epoch = $1, desired_counter = desired_counter + 1",
+    ] {
+        sqlx::query(sql)
+            .bind(raised)
+            .execute(write.db())
+            .await
+            .map_err(StoreError::doing("raising the epoch"))?;
+    }
+    Ok(raised.unsigned_abs())
+}

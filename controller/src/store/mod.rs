@@ -7,12 +7,14 @@
 pub mod api_tokens;
 pub mod audit_log;
 pub mod connect;
+pub mod dump;
 pub mod enrolment_tokens;
 pub mod enrolments;
 pub mod idempotency;
 pub mod installation;
 pub mod presence;
 pub mod sessions;
+pub mod telemetry;
 pub mod tenants;
 pub mod transaction;
 

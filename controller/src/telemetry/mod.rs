@@ -1,0 +1,10 @@
+//! What devices measured: OTLP in, points in the store, summaries for people.
+//!
+//! The device of a point is the one whose certificate carried it, whatever the batch says.
+
+pub mod otlp;
+pub mod point;
+pub mod summary;
+
+pub use point::{Buckets, Point};
+pub use summary::{Summary, summarise};
