@@ -4,6 +4,7 @@
 
 pub mod otlp;
 pub mod point;
+pub mod service;
 pub mod summary;
 
 pub use point::{Buckets, Point};

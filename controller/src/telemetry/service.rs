@@ -1,0 +1,62 @@
+//! The OTLP metrics service of the device listener.
+
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
+use tonic::codec::CompressionEncoding;
+use tonic::{Request, Response, Status};
+
+use super::otlp;
+use crate::app::App;
+use crate::device_listener::{self, DeviceIdentity};
+use crate::store;
+
+/// One batch, uncompressed: [`otlp::MAX_POINTS`] points of a KiB.
+const MAX_BATCH_BYTES: usize = 2 << 20;
+
+/// Receives what devices measured.
+pub struct Metrics {
+    app: App,
+}
+
+impl Metrics {
+    /// The service over the shared parts, as the device listener adds it.
+    pub fn server(app: App) -> MetricsServiceServer<Self> {
+        MetricsServiceServer::new(Self { app })
+            .accept_compressed(CompressionEncoding::Zstd)
+            .max_decoding_message_size(MAX_BATCH_BYTES)
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Metrics {
+    /// Confirms only what is committed. `InvalidArgument`: never send this batch again.
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        let device = request
+            .extensions()
+            .get::<DeviceIdentity>()
+            .cloned()
+            .ok_or_else(|| Status::unauthenticated("no device certificate"))?;
+        let now = self.app.now();
+        let (points, unknown) = otlp::points(request.into_inner(), device.device_id, now)
+            .map_err(|refused| Status::invalid_argument(refused.to_string()))?;
+        let scope = device.scope();
+        let mut write =
+            self.app.store.write_observation(&scope).await.map_err(device_listener::unavailable)?;
+        store::telemetry::insert(&mut write, &points)
+            .await
+            .map_err(device_listener::unavailable)?;
+        write.commit(now).await.map_err(device_listener::unavailable)?;
+        let partial_success = (unknown > 0).then(|| ExportMetricsPartialSuccess {
+            rejected_data_points: i64::try_from(unknown).unwrap_or(i64::MAX),
+            error_message: "only gauges, sums and explicit histograms are kept".to_owned(),
+        });
+        Ok(Response::new(ExportMetricsServiceResponse { partial_success }))
+    }
+}
