@@ -49,7 +49,7 @@ pub struct Parts {
     /// The database.
     pub store: Store,
     /// Opens wrapped keys.
-    pub vault: Vault,
+    pub vault: Arc<Vault>,
     /// Holds sealed chunks and indexes.
     pub objects: Arc<dyn ObjectStore>,
     /// The time.

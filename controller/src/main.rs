@@ -1,1 +1,94 @@
-fn main() {}
+//! Entry point of the controller: reads the command line and says what went wrong in one sentence.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use edgeformer_controller::cli::{Cli, Command, InitArgs, LogFormat, MigrateArgs, ServeArgs};
+use edgeformer_controller::clock::{Clock, SystemClock};
+use edgeformer_controller::config::DataDir;
+use edgeformer_controller::init::{self, NewInstallation};
+use edgeformer_controller::serve::{self, Settings};
+use edgeformer_controller::store::Store;
+use tracing_subscriber::EnvFilter;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // Before anything that could open a TLS connection. Fails only if one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let result = match Cli::parse().command {
+        Command::Init(args) => init(args).await,
+        Command::Migrate(args) => migrate(args).await,
+        Command::Serve(args) => serve(args).await,
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("edgeformer-controller: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn init(args: InitArgs) -> anyhow::Result<()> {
+    let new = NewInstallation {
+        dir: DataDir::new(&args.place.data_dir).context("reading the working directory")?,
+        database_url: args.place.database_url,
+        trust_domain: args.trust_domain,
+        server_names: args.server_names,
+    };
+    let written = init::init(&new, SystemClock.now())
+        .await
+        .context("no installation was made; if this `init` was interrupted before, remove its folder and run it again")?;
+    println!("Made an installation of trust domain {}:", new.trust_domain);
+    for path in written {
+        println!("  {}", path.display());
+    }
+    println!("Back up the folder: without its file `kek` the database cannot be read.");
+    println!(
+        "Next: edgeformer-controller serve --data-dir {}{}",
+        new.dir.path().display(),
+        if new.database_url.is_some() { " --database-url …" } else { "" }
+    );
+    Ok(())
+}
+
+async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {
+    let dir = DataDir::new(&args.place.data_dir).context("reading the working directory")?;
+    let store =
+        Store::connect(&dir.database_url(args.place.database_url.as_deref(), false)).await?;
+    let before = store.schema_version().await?;
+    store.migrate().await?;
+    let after = store.schema_version().await?;
+    store.close().await;
+    if before == after {
+        println!("The database is at schema {after} already.");
+    } else {
+        println!("Migrated the database from schema {before} to {after}.");
+    }
+    Ok(())
+}
+
+async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    log_to_stderr(args.log_format);
+    let settings = Settings {
+        dir: DataDir::new(&args.place.data_dir).context("reading the working directory")?,
+        database_url: args.place.database_url,
+        admin_listen: args.admin_listen,
+        device_listen: args.device_listen,
+        ready_file: args.ready_file,
+        device_url: args.device_url,
+    };
+    serve::serve(&settings).await.context("the controller cannot serve")
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("EDGEFORMER_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+}

@@ -1,7 +1,9 @@
 //! What operators do: one use-case per action, with its checks, its transaction and its audit
 //! record. No HTTP in here.
 
+pub mod devices;
 pub mod enrolment_tokens;
 pub mod telemetry;
+pub mod tenants;
 pub mod tokens;
 pub mod validate;

@@ -71,6 +71,18 @@ impl<T: DeserializeOwned> FromRequestParts<App> for InQuery<T> {
     }
 }
 
+/// Query parameters as they come, for names that may repeat.
+#[derive(Debug)]
+pub struct RepeatedQuery(pub Vec<(String, String)>);
+
+impl FromRequestParts<App> for RepeatedQuery {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &App) -> Result<Self, Problem> {
+        InQuery::from_request_parts(parts, state).await.map(|InQuery(pairs)| Self(pairs))
+    }
+}
+
 impl FromRequestParts<App> for TenantScope {
     type Rejection = Problem;
 

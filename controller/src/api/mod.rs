@@ -1,13 +1,18 @@
 //! The REST API on the admin listener. Handlers extract, call one use-case and convert; every route
 //! is registered with the action that policy decides on (see [`route::Routes`]).
 
+pub mod audit;
 pub mod auth;
+pub mod devices;
 pub mod enrolment_tokens;
+pub mod etag;
 pub mod extract;
+mod health;
 pub mod page;
 pub mod request;
 pub mod route;
 pub mod telemetry;
+pub mod tenants;
 pub mod tokens;
 
 use axum::extract::DefaultBodyLimit;
@@ -39,6 +44,9 @@ fn routes() -> Routes {
         .merge(tokens::routes())
         .merge(enrolment_tokens::routes())
         .merge(telemetry::routes())
+        .merge(tenants::routes())
+        .merge(devices::routes())
+        .merge(audit::routes())
 }
 
 fn parts() -> (Router<App>, utoipa::openapi::OpenApi) {
@@ -70,6 +78,8 @@ pub fn router(app: App) -> Router {
         .method_not_allowed_fallback(wrong_method);
     Router::new()
         .nest(PREFIX, api)
+        .route("/healthz", axum::routing::get(health::alive))
+        .route("/readyz", axum::routing::get(health::ready))
         .fallback(no_such_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_JSON_BYTES))

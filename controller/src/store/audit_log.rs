@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::scope::Scope;
 
 /// Puts a record into the outbox of the running transaction.
-pub(super) async fn enqueue<S: Scope>(
+pub(crate) async fn enqueue<S: Scope>(
     write: &mut Write<S>,
     intent: Intent,
     outcome: Outcome,

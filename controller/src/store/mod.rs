@@ -7,6 +7,7 @@
 pub mod api_tokens;
 pub mod audit_log;
 pub mod connect;
+pub mod devices;
 pub mod dump;
 pub mod enrolment_tokens;
 pub mod enrolments;

@@ -4,6 +4,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use edgeformer_proto::ids::TenantId;
 use sqlx::any::Any;
 use sqlx::{AnyConnection, SqlSafeStr, SqlStr, Transaction};
 use tokio::sync::OwnedMutexGuard;
@@ -11,7 +12,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::{Backend, Store, StoreError, audit_log, idempotency};
 use crate::audit::{Intent, Outcome, Resource};
 use crate::clock::Timestamp;
-use crate::scope::Scope;
+use crate::scope::{InstallationScope, Scope, TenantScope};
 
 /// A connection inside a transaction, for the data of one scope.
 #[derive(Debug)]
@@ -135,6 +136,29 @@ impl<S: Scope> Write<S> {
     pub async fn rollback(self) -> Result<(), StoreError> {
         let Self { conn, intent: _, _writer } = self;
         conn.tx.rollback().await.map_err(StoreError::doing("undoing a transaction"))
+    }
+}
+
+impl Write<InstallationScope> {
+    /// The same transaction, now on the data of `tenant`: for what making a tenant does inside it.
+    pub(crate) fn enter(self, tenant: TenantId) -> Write<TenantScope> {
+        let scope = self.conn.scope.enter(tenant);
+        self.moved(scope)
+    }
+}
+
+impl Write<TenantScope> {
+    /// Undoes [`Write::enter`], so that the commit's record goes to the installation's log.
+    pub(crate) fn leave(self, back: &InstallationScope) -> Write<InstallationScope> {
+        self.moved(back.clone())
+    }
+}
+
+impl<S: Scope> Write<S> {
+    fn moved<T: Scope>(self, scope: T) -> Write<T> {
+        let Self { conn: Conn { tx, scope: _, key: _, backend }, intent, _writer } = self;
+        let key = scope.key();
+        Write { conn: Conn { tx, scope, key, backend }, intent, _writer }
     }
 }
 

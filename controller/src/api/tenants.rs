@@ -1,0 +1,118 @@
+//! Tenants over REST, and who the caller is.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa_axum::routes;
+
+use super::extract::{Body, InQuery};
+use super::page::{Page, PageQuery};
+use super::route::Routes;
+use crate::admin::tenants as use_case;
+use crate::app::App;
+use crate::policy::{Action, Principal};
+use crate::problem::Problem;
+use crate::scope::{InstallationScope, TenantScope};
+
+/// The routes.
+pub fn routes() -> Routes {
+    Routes::new()
+        .add(Action::Whoami, routes!(whoami))
+        .add(Action::TenantCreate, routes!(create))
+        .add(Action::TenantList, routes!(list))
+}
+
+/// Who the caller is.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Whoami {
+    tenant_id: Option<String>,
+    tenant_name: Option<String>,
+    principal_id: String,
+    principal_name: String,
+    role: &'static str,
+}
+
+/// Says who the token stands for.
+#[utoipa::path(get, path = "/whoami", tag = "access", responses((status = 200, body = Whoami)))]
+async fn whoami(
+    State(app): State<App>,
+    principal: Principal,
+    scope: Result<TenantScope, Problem>,
+) -> Result<Json<Whoami>, Problem> {
+    let tenant_name = match &scope {
+        Ok(scope) => Some(use_case::own_name(&app, scope).await?),
+        Err(_) => None,
+    };
+    Ok(Json(Whoami {
+        tenant_id: principal.tenant.map(|id| id.to_string()),
+        tenant_name,
+        principal_id: principal.id.to_string(),
+        principal_name: principal.name,
+        role: principal.role.as_str(),
+    }))
+}
+
+/// A tenant to make.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TenantRequest {
+    /// Unique in the installation.
+    name: String,
+}
+
+/// A tenant that was made: the only answer that has its first admin token.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct TenantCreated {
+    id: String,
+    name: String,
+    /// Shown once.
+    admin_token: String,
+}
+
+/// A tenant.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct TenantView {
+    id: String,
+    name: String,
+    created_at: String,
+}
+
+/// Makes a tenant with keys of its own.
+#[utoipa::path(post, path = "/tenants", tag = "tenants", request_body = TenantRequest,
+    responses((status = 201, body = TenantCreated)))]
+async fn create(
+    State(app): State<App>,
+    scope: InstallationScope,
+    Body(body): Body<TenantRequest>,
+) -> Result<(StatusCode, Json<TenantCreated>), Problem> {
+    let (tenant, secret) = use_case::create(&app, &scope, &body.name).await?;
+    let answer = TenantCreated {
+        id: tenant.id.to_string(),
+        name: tenant.name,
+        admin_token: secret.reveal().to_owned(),
+    };
+    Ok((StatusCode::CREATED, Json(answer)))
+}
+
+/// Lists tenants.
+#[utoipa::path(get, path = "/tenants", tag = "tenants", params(PageQuery),
+    responses((status = 200, body = Page<TenantView>)))]
+async fn list(
+    State(app): State<App>,
+    scope: InstallationScope,
+    InQuery(page): InQuery<PageQuery>,
+) -> Result<Json<Page<TenantView>>, Problem> {
+    let limit = page.limit()?;
+    let rows = use_case::list(&app, &scope, page.after()?, limit + 1).await?;
+    Ok(Json(Page::of(
+        rows,
+        limit,
+        |row| row.id,
+        |row| TenantView {
+            id: row.id.to_string(),
+            name: row.name,
+            created_at: row.created_at.rfc3339(),
+        },
+    )))
+}

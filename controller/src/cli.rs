@@ -1,0 +1,104 @@
+//! The controller's own command line: making, serving and looking after an installation.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The controller of an EdgeFormer fleet.
+#[derive(Debug, Parser)]
+#[command(name = "edgeformer-controller", version, about, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the controller can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a new installation: keys, certificates, database, first admin token.
+    Init(InitArgs),
+    /// Bring the database to this version's schema.
+    Migrate(MigrateArgs),
+    /// Serve operators and devices until stopped.
+    Serve(ServeArgs),
+}
+
+/// Where an installation lives.
+#[derive(Debug, Clone, Args)]
+pub struct Place {
+    /// Folder of the installation's keys, certificates and objects.
+    #[arg(long, env = "EDGEFORMER_DATA_DIR")]
+    pub data_dir: PathBuf,
+    /// postgres://user:password@host/database; a SQLite file in the data folder unless given.
+    #[arg(long, env = "EDGEFORMER_DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+}
+
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Where.
+    #[command(flatten)]
+    pub place: Place,
+    /// Name in the devices' identities; it cannot be changed later.
+    #[arg(long, default_value = "edgeformer.local")]
+    pub trust_domain: String,
+    /// DNS name or IP address under which the controller is reached; repeatable.
+    #[arg(long = "server-name", default_values = ["localhost", "127.0.0.1", "::1"])]
+    pub server_names: Vec<String>,
+}
+
+/// Arguments of `migrate`.
+#[derive(Debug, Args)]
+pub struct MigrateArgs {
+    /// Where.
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Where.
+    #[command(flatten)]
+    pub place: Place,
+    /// Address for operators; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:8443")]
+    pub admin_listen: SocketAddr,
+    /// Address for devices; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:8444")]
+    pub device_listen: SocketAddr,
+    /// Written when both listeners answer: process id and URLs as JSON.
+    #[arg(long)]
+    pub ready_file: Option<PathBuf>,
+    /// Lifetime of device certificates in seconds.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    pub cert_lifetime_s: Option<u64>,
+    /// URL under which devices reach this controller, when it is not the listener's own.
+    #[arg(long)]
+    pub device_url: Option<String>,
+    /// How to write the log on standard error.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// How to write the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,285 @@
+//! Devices as operators see and edit them. Enrolment adds rows, sessions report what is in them.
+
+use std::collections::BTreeMap;
+
+use edgeformer_proto::Generation;
+use edgeformer_proto::ids::DeviceId;
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row};
+
+use super::{Conn, StoreError, Write, parse_id, parse_json, to_json};
+use crate::clock::Timestamp;
+use crate::scope::TenantScope;
+
+/// Most labels that one list may ask for.
+pub const MAX_LABEL_FILTERS: usize = 16;
+
+/// Where a device is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceState {
+    /// It may connect.
+    Enrolled,
+    /// It is cut off for good.
+    Revoked,
+}
+
+impl DeviceState {
+    /// As stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enrolled => "enrolled",
+            Self::Revoked => "revoked",
+        }
+    }
+
+    /// The state of this name.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Enrolled, Self::Revoked].into_iter().find(|state| state.as_str() == text)
+    }
+}
+
+/// A device with its newest sign of life.
+#[derive(Debug, Clone)]
+pub struct Device {
+    /// Its id.
+    pub id: DeviceId,
+    /// For people; need not be unique.
+    pub name: String,
+    /// Where it is in its life.
+    pub state: DeviceState,
+    /// From its token, itself and operators.
+    pub labels: BTreeMap<String, String>,
+    /// What it said about itself: a JSON object.
+    pub facts: serde_json::Value,
+    /// End of its certificate.
+    pub cert_expires_at: Timestamp,
+    /// Newest desired state.
+    pub desired: Generation,
+    /// Newest desired state that it made durable.
+    pub accepted: Generation,
+    /// Raised by each edit.
+    pub revision: u64,
+    /// When it enrolled.
+    pub created_at: Timestamp,
+    /// When it was last heard of.
+    pub last_seen_at: Option<Timestamp>,
+}
+
+const SELECT: &str = "SELECT d.id, d.name, d.state, d.labels, d.facts, d.cert_expires_at_us, \
+    d.desired_epoch, d.desired_counter, d.accepted_epoch, d.accepted_counter, d.revision, \
+    d.created_at_us, p.last_seen_at_us FROM devices d \
+    LEFT JOIN device_presence p ON p.tenant_id = d.tenant_id AND p.device_id = d.id";
+
+fn number(row: &AnyRow, column: &str) -> u64 {
+    row.get::<i64, _>(column).unsigned_abs()
+}
+
+fn read(row: &AnyRow) -> Result<Device, StoreError> {
+    let id: String = row.get("id");
+    let (state, labels, facts): (String, String, String) =
+        (row.get("state"), row.get("labels"), row.get("facts"));
+    let generation =
+        |epoch, counter| Generation { epoch: number(row, epoch), counter: number(row, counter) };
+    Ok(Device {
+        state: DeviceState::parse(&state).ok_or_else(|| StoreError::Damaged {
+            table: "devices",
+            id: id.clone(),
+            what: format!("state {state:?}"),
+        })?,
+        labels: parse_json("devices", &id, &labels)?,
+        facts: parse_json("devices", &id, &facts)?,
+        id: parse_id("devices", &id)?,
+        name: row.get("name"),
+        cert_expires_at: Timestamp(row.get("cert_expires_at_us")),
+        desired: generation("desired_epoch", "desired_counter"),
+        accepted: generation("accepted_epoch", "accepted_counter"),
+        revision: number(row, "revision"),
+        created_at: Timestamp(row.get("created_at_us")),
+        last_seen_at: row.get::<Option<i64>, _>("last_seen_at_us").map(Timestamp),
+    })
+}
+
+/// What a list is narrowed to.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// All of these labels; at most [`MAX_LABEL_FILTERS`].
+    pub labels: BTreeMap<String, String>,
+    /// This name exactly.
+    pub name: Option<String>,
+}
+
+/// Devices in the order they enrolled, after `after`.
+pub async fn list(
+    conn: &mut Conn<TenantScope>,
+    filter: &Filter,
+    after: Option<DeviceId>,
+    limit: i64,
+) -> Result<Vec<Device>, StoreError> {
+    let mut sql = format!("{SELECT} WHERE d.tenant_id = $1 AND d.id > $2");
+    let mut texts = Vec::new();
+    // Labels are compact JSON objects of strings: a quoted key before a colon can only be a key.
+    for (key, value) in filter.labels.iter().take(MAX_LABEL_FILTERS) {
+        let pair = to_json(&BTreeMap::from([(key, value)]));
+        texts.push(pair[1..pair.len() - 1].to_owned());
+        sql.push_str(&format!(" AND replace(d.labels, ${}, '') <> d.labels", texts.len() + 3));
+    }
+    if let Some(name) = &filter.name {
+        texts.push(name.clone());
+        sql.push_str(&format!(" AND d.name = ${}", texts.len() + 3));
+    }
+    sql.push_str(" ORDER BY d.id LIMIT $3");
+    let mut query = sqlx::query(AssertSqlSafe(sql))
+        .bind(conn.key())
+        .bind(after.map(|id| id.to_string()).unwrap_or_default())
+        .bind(limit);
+    for text in texts {
+        query = query.bind(text);
+    }
+    let rows =
+        query.fetch_all(conn.db()).await.map_err(StoreError::doing("listing the devices"))?;
+    rows.iter().map(read).collect()
+}
+
+/// One device.
+pub async fn get(conn: &mut Conn<TenantScope>, id: DeviceId) -> Result<Option<Device>, StoreError> {
+    let sql = format!("{SELECT} WHERE d.tenant_id = $1 AND d.id = $2");
+    let row = sqlx::query(AssertSqlSafe(sql))
+        .bind(conn.key())
+        .bind(id.to_string())
+        .fetch_optional(conn.db())
+        .await
+        .map_err(StoreError::doing("reading a device"))?;
+    row.as_ref().map(read).transpose()
+}
+
+/// Renames and relabels a device that is still at `revision`. False if it is not.
+pub async fn update(
+    write: &mut Write<TenantScope>,
+    id: DeviceId,
+    revision: u64,
+    name: &str,
+    labels: &BTreeMap<String, String>,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "UPDATE devices SET name = $4, labels = $5, revision = revision + 1 \
+         WHERE tenant_id = $1 AND id = $2 AND revision = $3",
+    )
+    .bind(write.key())
+    .bind(id.to_string())
+    .bind(revision.cast_signed())
+    .bind(name.to_owned())
+    .bind(to_json(labels))
+    .execute(write.db())
+    .await
+    .map_err(StoreError::doing("editing a device"))?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Cuts a device off. False if it was revoked before or is not there.
+pub async fn revoke(write: &mut Write<TenantScope>, id: DeviceId) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "UPDATE devices SET state = 'revoked', revision = revision + 1 \
+         WHERE tenant_id = $1 AND id = $2 AND state = 'enrolled'",
+    )
+    .bind(write.key())
+    .bind(id.to_string())
+    .execute(write.db())
+    .await
+    .map_err(StoreError::doing("revoking a device"))?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// A version with the names people know it by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedVersion {
+    /// The version's id.
+    pub id: String,
+    /// Its model.
+    pub model: String,
+    /// Its number.
+    pub version: String,
+}
+
+/// One slot of one device: what it is to run, and what it says it does.
+#[derive(Debug, Clone)]
+pub struct Slot {
+    /// Its name.
+    pub slot: String,
+    /// As reported; "pending" before the first report.
+    pub phase: String,
+    /// Assigned now.
+    pub desired: Option<NamedVersion>,
+    /// Answers requests now.
+    pub serving: Option<NamedVersion>,
+    /// Machine-readable reason of a failure.
+    pub reason: String,
+    /// The same for people.
+    pub message: String,
+    /// Fetched so far.
+    pub bytes_done: u64,
+    /// To be fetched.
+    pub bytes_total: u64,
+    /// Of the newest report.
+    pub updated_at: Option<Timestamp>,
+}
+
+/// The slots of these devices, sorted by name.
+pub async fn slots(
+    conn: &mut Conn<TenantScope>,
+    devices: &[DeviceId],
+) -> Result<BTreeMap<DeviceId, Vec<Slot>>, StoreError> {
+    if devices.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let among: Vec<String> = (2..devices.len() + 2).map(|n| format!("${n}")).collect();
+    let among = among.join(", ");
+    let sql = format!(
+        "SELECT k.device_id, k.slot, s.phase, s.reason, s.message, s.bytes_done, s.bytes_total, \
+           s.updated_at_us, dv.id AS desired_id, dm.name AS desired_model, \
+           dv.version AS desired_version, sv.id AS serving_id, sm.name AS serving_model, \
+           sv.version AS serving_version \
+         FROM (SELECT device_id, slot FROM assignments WHERE tenant_id = $1 AND device_id IN ({among}) \
+               UNION SELECT device_id, slot FROM slot_status \
+               WHERE tenant_id = $1 AND device_id IN ({among})) AS k \
+         LEFT JOIN assignments a ON a.tenant_id = $1 AND a.device_id = k.device_id AND a.slot = k.slot \
+         LEFT JOIN slot_status s ON s.tenant_id = $1 AND s.device_id = k.device_id AND s.slot = k.slot \
+         LEFT JOIN versions dv ON dv.tenant_id = $1 AND dv.id = a.version_id \
+         LEFT JOIN models dm ON dm.tenant_id = $1 AND dm.id = dv.model_id \
+         LEFT JOIN versions sv ON sv.tenant_id = $1 AND sv.id = s.serving_version_id \
+         LEFT JOIN models sm ON sm.tenant_id = $1 AND sm.id = sv.model_id \
+         ORDER BY k.device_id, k.slot"
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(conn.key());
+    for device in devices {
+        query = query.bind(device.to_string());
+    }
+    let rows = query
+        .fetch_all(conn.db())
+        .await
+        .map_err(StoreError::doing("reading the slots of devices"))?;
+    let mut slots: BTreeMap<DeviceId, Vec<Slot>> = BTreeMap::new();
+    for row in &rows {
+        let device: String = row.get("device_id");
+        slots.entry(parse_id("devices", &device)?).or_default().push(read_slot(row));
+    }
+    Ok(slots)
+}
+
+fn read_slot(row: &AnyRow) -> Slot {
+    let text = |column: &str| row.get::<Option<String>, _>(column);
+    let count = |column: &str| row.get::<Option<i64>, _>(column).unwrap_or(0).unsigned_abs();
+    let version = |id: &str, model: &str, version: &str| {
+        Some(NamedVersion { id: text(id)?, model: text(model)?, version: text(version)? })
+    };
+    Slot {
+        slot: row.get("slot"),
+        phase: text("phase").unwrap_or_else(|| "pending".to_owned()),
+        desired: version("desired_id", "desired_model", "desired_version"),
+        serving: version("serving_id", "serving_model", "serving_version"),
+        reason: text("reason").unwrap_or_default(),
+        message: text("message").unwrap_or_default(),
+        bytes_done: count("bytes_done"),
+        bytes_total: count("bytes_total"),
+        updated_at: row.get::<Option<i64>, _>("updated_at_us").map(Timestamp),
+    }
+}
