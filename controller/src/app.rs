@@ -5,10 +5,11 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use edgeformer_proto::ids::{DeviceId, TenantId};
-use object_store::ObjectStore;
 use tokio::sync::{Notify, broadcast};
 
 use crate::clock::{Clock, Timestamp};
+use crate::distribution::objects::Objects;
+use crate::distribution::staging::Staging;
 use crate::store::Store;
 use crate::vault::Vault;
 
@@ -51,7 +52,9 @@ pub struct Parts {
     /// Opens wrapped keys.
     pub vault: Arc<Vault>,
     /// Holds sealed chunks and indexes.
-    pub objects: Arc<dyn ObjectStore>,
+    pub objects: Objects,
+    /// Where uploads are received.
+    pub staging: Staging,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Wakes background work.

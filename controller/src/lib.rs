@@ -15,6 +15,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod device_listener;
+pub mod distribution;
 pub mod enrolment;
 pub mod error;
 pub mod files;

@@ -103,6 +103,7 @@ CREATE TABLE versions (
     sealed_index_key TEXT NOT NULL,          -- object store key
     wrapped_data_key BLOB NOT NULL,          -- under the tenant's key-encryption key
     payload_bytes BIGINT NOT NULL,
+    payload_sha256 BLOB NOT NULL,
     stored_bytes  BIGINT NOT NULL,           -- new sealed bytes that this version added
     chunk_count   BIGINT NOT NULL,
     details       TEXT   NOT NULL,           -- JSON: architecture, quantization, ...

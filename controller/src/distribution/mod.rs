@@ -1,0 +1,14 @@
+//! How models reach devices: publishing (receive, inspect, seal, sign, store) and the services that
+//! hand out what was published.
+//!
+//! Sealed chunks and indexes are objects, keyed by tenant; everything else about a version is rows.
+//! Plaintext lives in the staging folder while it is being sealed and nowhere else, and a data key
+//! leaves only wrapped: for the store, or for one device that the version is assigned to.
+
+pub mod inspect;
+pub mod objects;
+pub mod seal;
+pub mod staging;
+
+#[cfg(test)]
+pub(crate) mod testing;

@@ -1,0 +1,107 @@
+//! Cuts, compresses and seals a staged payload, several pieces at a time and in constant memory, and
+//! stores the chunks that are not there yet.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use edgeformer_proto::artifact::{
+    ArtifactError, ChunkIndex, ChunkSecret, PieceRanges, SealedChunk, pieces, seal_piece,
+};
+use edgeformer_proto::ids::TenantId;
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::objects::{Objects, ObjectsError};
+use super::staging::Staged;
+
+/// Most pieces in work at a time: each holds up to three megabytes.
+const MAX_PARALLEL: usize = 8;
+
+/// Why a payload could not be sealed.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// The staged file cannot be read.
+    #[error("cannot read the upload at {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The format does not allow it.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    /// The object store failed.
+    #[error(transparent)]
+    Objects(#[from] ObjectsError),
+    /// A worker died.
+    #[error("sealing stopped: {0}")]
+    Worker(#[from] tokio::task::JoinError),
+}
+
+/// A payload whose chunks are all stored.
+#[derive(Debug)]
+pub struct SealedPayload {
+    /// Its chunks.
+    pub index: ChunkIndex,
+    /// Bytes of the chunks that were not there before.
+    pub stored_bytes: u64,
+}
+
+/// Seals `staged`, cut at `cuts`, for a tenant with this chunk secret.
+pub async fn seal_payload(
+    objects: &Objects,
+    tenant: TenantId,
+    secret: &ChunkSecret,
+    staged: &Staged,
+    cuts: Vec<u64>,
+) -> Result<SealedPayload, SealError> {
+    let ranges: PieceRanges = pieces(staged.size_bytes(), cuts)?;
+    let path = staged.path().to_owned();
+    let file =
+        File::open(&path).map_err(|source| SealError::Read { path: path.clone(), source })?;
+    let file = Arc::new(file);
+    let parallel = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_PARALLEL);
+
+    let mut sealed = stream::iter(ranges)
+        .map(|range| {
+            let (file, path, secret) = (file.clone(), path.clone(), secret.clone());
+            async move {
+                let chunk =
+                    tokio::task::spawn_blocking(move || seal_range(&file, range, &secret, path))
+                        .await??;
+                let id = chunk.entry.id;
+                let new = objects.put_chunk(tenant, id, chunk.sealed.into()).await?;
+                Ok::<_, SealError>((chunk.entry, new))
+            }
+        })
+        .buffered(parallel);
+
+    let (mut entries, mut counted, mut stored_bytes) = (Vec::new(), HashSet::new(), 0);
+    while let Some((entry, new)) = sealed.try_next().await? {
+        // Equal pieces in work at the same time both find that theirs is new.
+        if new && counted.insert(entry.id) {
+            stored_bytes += u64::from(entry.chunk_bytes);
+        }
+        entries.push(entry);
+    }
+    let index = ChunkIndex::new(staged.sha256(), entries)?;
+    Ok(SealedPayload { index, stored_bytes })
+}
+
+fn seal_range(
+    file: &File,
+    range: Range<u64>,
+    secret: &ChunkSecret,
+    path: PathBuf,
+) -> Result<SealedChunk, SealError> {
+    // A piece has at most one megabyte.
+    let mut piece = vec![0; (range.end - range.start) as usize];
+    file.read_exact_at(&mut piece, range.start)
+        .map_err(|source| SealError::Read { path, source })?;
+    Ok(seal_piece(secret, &piece)?)
+}
