@@ -68,6 +68,11 @@ pub fn tail(log: &Path) -> String {
     shown
 }
 
+/// The error, followed by the end of the log that explains it.
+pub fn with_tail(error: anyhow::Error, log: &Path) -> anyhow::Error {
+    anyhow::anyhow!("{error:#}\n{}", tail(log))
+}
+
 fn read_end(log: &Path) -> std::io::Result<String> {
     use std::io::{Read, Seek, SeekFrom};
     let mut file = File::open(log)?;

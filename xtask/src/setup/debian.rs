@@ -20,17 +20,18 @@ pub(super) fn postgres() -> Result<PathBuf> {
     find_postgres().context("package postgresql is installed but initdb is nowhere to be found")
 }
 
+/// Debian's newest version, else a server on `$PATH`; one that is not whole does not count.
 fn find_postgres() -> Option<PathBuf> {
-    if let Some(initdb) = on_path("initdb") {
-        return initdb.parent().map(Path::to_path_buf);
-    }
-    let mut versions: Vec<PathBuf> = std::fs::read_dir(POSTGRES_LIB)
-        .ok()?
-        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
-        .filter(|bin| bin.join("initdb").is_file() && bin.join("postgres").is_file())
-        .collect();
+    let entries = std::fs::read_dir(POSTGRES_LIB).into_iter().flatten().flatten();
+    let mut versions: Vec<PathBuf> =
+        entries.map(|entry| entry.path().join("bin")).filter(|bin| is_whole(bin)).collect();
     versions.sort_by_key(|bin| major_version(bin));
-    versions.pop()
+    let on_path = || on_path("initdb")?.parent().map(Path::to_path_buf);
+    versions.pop().or_else(|| on_path().filter(|bin| is_whole(bin)))
+}
+
+fn is_whole(bin: &Path) -> bool {
+    ["initdb", "postgres", "pg_isready", "psql"].iter().all(|name| bin.join(name).is_file())
 }
 
 /// `/usr/lib/postgresql/15/bin` → 15; sorting names as text would put 9 after 15.

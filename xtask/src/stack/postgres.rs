@@ -93,7 +93,7 @@ fn serve(owner: &Owner, bin: &Path, data: &Path, port: u16, log: &Path) -> Resul
         probe.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
         Ok(shell::output(&mut probe).ok().map(|_| ()))
     });
-    ready.with_context(|| shell::tail(log))?;
+    ready.map_err(|error| shell::with_tail(error, log))?;
     Ok(process)
 }
 

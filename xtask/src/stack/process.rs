@@ -73,7 +73,7 @@ impl Process {
                 None => Ok(None),
             }
         });
-        seen.with_context(|| self.last_words())
+        seen.map_err(|error| shell::with_tail(error, &self.log))
     }
 
     /// Whether the process is still running.
@@ -101,7 +101,7 @@ impl Process {
         let pid = Pid::from_child(&self.child);
         rustix::process::kill_process(pid, Signal::TERM)
             .with_context(|| format!("cannot signal {}", self.name))?;
-        self.wait_exit(limit).with_context(|| self.last_words())
+        self.wait_exit(limit).map_err(|error| shell::with_tail(error, &self.log))
     }
 
     /// Ends the process and its children at once, as a power cut would.
@@ -119,10 +119,6 @@ impl Process {
     /// Lets the process outlive this program.
     pub fn keep(mut self) {
         self.kept = true;
-    }
-
-    fn last_words(&self) -> String {
-        format!("{} said last:\n{}", self.name, shell::tail(&self.log))
     }
 }
 
