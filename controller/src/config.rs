@@ -52,6 +52,11 @@ impl DataDir {
         self.0.join("objects")
     }
 
+    /// Uploads while they are sealed.
+    pub fn staging(&self) -> PathBuf {
+        self.0.join("staging")
+    }
+
     /// The database to use: the one given, or a SQLite file in here.
     pub fn database_url(&self, given: Option<&str>, create: bool) -> String {
         match given {

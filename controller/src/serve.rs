@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use object_store::local::LocalFileSystem;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -17,6 +16,8 @@ use tokio::task::JoinSet;
 use crate::app::{App, Nudges, Parts};
 use crate::clock::SystemClock;
 use crate::config::DataDir;
+use crate::distribution::objects::{Objects, ObjectsError};
+use crate::distribution::staging::{DEFAULT_MAX_PAYLOAD_BYTES, Staging, StagingError};
 use crate::files::{self, Access, FileError};
 use crate::init::ROOT_KEY_ID;
 use crate::scope::InstallationScope;
@@ -38,13 +39,11 @@ pub enum ServeError {
     #[error("the database holds no installation: run `edgeformer-controller init` first")]
     NoInstallation,
     /// The object store.
-    #[error("cannot open the object store {path}: {source}")]
-    Objects {
-        /// Its folder.
-        path: PathBuf,
-        /// Why.
-        source: object_store::Error,
-    },
+    #[error(transparent)]
+    Objects(#[from] ObjectsError),
+    /// The folder for uploads.
+    #[error(transparent)]
+    Staging(#[from] StagingError),
     /// A certificate or key file.
     #[error("cannot read {path}: {source}")]
     Pem {
@@ -101,14 +100,11 @@ pub async fn open(
     let row = installation::get(&mut read).await?.ok_or(ServeError::NoInstallation)?;
     drop(read);
     vault.unwrap(SecretKind::RootCaKey, ROOT_KEY_ID, &row.wrapped_root_key)?;
-    let path = dir.objects();
-    let objects = LocalFileSystem::new_with_prefix(&path)
-        .map_err(|source| ServeError::Objects { path, source })?
-        .with_fsync(true);
     let app = App::new(Parts {
         store,
         vault: Arc::new(vault),
-        objects: Arc::new(objects),
+        objects: Objects::local(&dir.objects())?,
+        staging: Staging::open(&dir.staging(), DEFAULT_MAX_PAYLOAD_BYTES)?,
         clock: Arc::new(SystemClock),
         nudges: Nudges::default(),
     });
