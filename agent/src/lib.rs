@@ -5,9 +5,16 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod clock;
+pub mod durable;
+pub mod facts;
+pub mod fetch;
+pub mod identity;
 pub mod local_commands;
 pub mod local_keys;
+pub mod reconcile;
 pub mod serve;
+pub mod session;
 pub mod slots;
 pub mod supervisor;
 pub mod telemetry;

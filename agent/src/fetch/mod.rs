@@ -1,0 +1,256 @@
+//! Brings versions onto this device, sealed, and opens them in memory. A fetch that is cut goes on
+//! with the chunks that are missing. Plaintext must never reach the disk.
+
+pub mod chunks;
+pub mod error;
+pub mod payload;
+mod remote;
+pub mod versions;
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use edgeformer_proto::artifact::{ChunkId, ChunkIndex, Manifest};
+use tokio::sync::{RwLock, watch};
+use tonic::transport::Channel;
+
+use self::chunks::ChunkStore;
+use self::error::FetchError;
+use self::payload::SealedPayload;
+use self::versions::{OpenVersion, Opening, VersionStore};
+use crate::durable;
+use crate::facts;
+use crate::reconcile::desired::Target;
+use crate::slots::{MemoryNeed, PayloadSource};
+
+/// Disk that a fetch leaves free: the ledger, logs and telemetry must still be written.
+const DISK_RESERVE_BYTES: u64 = 64 << 20;
+
+/// What a worker needs beside weights, keys and values: tokenizer, scratch and the process itself.
+const WORKER_OVERHEAD_BYTES: u64 = 32 << 20;
+
+/// How far a fetch is, in sealed bytes.
+#[derive(Debug, Default)]
+pub struct Progress {
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+impl Progress {
+    /// Bytes on disk, of bytes in all.
+    pub fn get(&self) -> (u64, u64) {
+        (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
+    }
+
+    fn begin(&self, done: u64, total: u64) {
+        self.total.store(total, Ordering::Relaxed);
+        self.done.store(done, Ordering::Relaxed);
+    }
+
+    fn add(&self, bytes: u64) {
+        self.done.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A version that can be given to a worker.
+pub struct Prepared {
+    /// What it needs, from its manifest.
+    pub memory: MemoryNeed,
+    /// Its plaintext.
+    pub payload: Arc<dyn PayloadSource>,
+}
+
+/// Versions as reconciliation sees them.
+pub trait Artifacts: Clone + Send + Sync + 'static {
+    /// Brings everything of a version onto the disk.
+    fn fetch(
+        &self,
+        target: &Target,
+        progress: Arc<Progress>,
+    ) -> impl Future<Output = Result<(), FetchError>> + Send;
+    /// Checks every byte on disk, and makes them durable.
+    fn verify(&self, target: &Target) -> impl Future<Output = Result<(), FetchError>> + Send;
+    /// Opens a version for a worker. Needs no connection.
+    fn prepare(&self, target: &Target)
+    -> impl Future<Output = Result<Prepared, FetchError>> + Send;
+    /// Removes the bytes of all versions but these. A fetch that runs makes it do nothing.
+    fn collect_garbage(&self, keep: Vec<Target>) -> impl Future<Output = ()> + Send;
+}
+
+/// What versions may use here.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Memory for models; none means what the machine has.
+    pub memory_bytes: Option<u64>,
+}
+
+/// Versions of a real controller, in a real directory.
+#[derive(Clone)]
+pub struct Store {
+    state_dir: PathBuf,
+    chunks: ChunkStore,
+    versions: VersionStore,
+    channel: watch::Receiver<Option<Channel>>,
+    limits: Limits,
+    /// Read by those who need files to stay, written by the one who removes them.
+    files: Arc<RwLock<()>>,
+}
+
+impl Store {
+    /// Over the files in `state_dir` and the session's channel.
+    pub fn new(
+        state_dir: &Path,
+        chunks: ChunkStore,
+        opening: Opening,
+        channel: watch::Receiver<Option<Channel>>,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            state_dir: state_dir.to_owned(),
+            chunks,
+            versions: VersionStore::new(state_dir, opening),
+            channel,
+            limits,
+            files: Arc::default(),
+        }
+    }
+
+    fn check_memory(&self, target: &Target, manifest: &Manifest) -> Result<(), FetchError> {
+        let needs_bytes = memory_need(manifest).total_bytes(target.settings);
+        let available_bytes = match self.limits.memory_bytes {
+            Some(limit) => limit,
+            None => match facts::memory().total_bytes {
+                0 => u64::MAX,
+                total => total,
+            },
+        };
+        match needs_bytes > available_bytes {
+            true => Err(FetchError::Memory { needs_bytes, available_bytes }),
+            false => Ok(()),
+        }
+    }
+
+    fn check_disk(&self, missing_bytes: u64) -> Result<(), FetchError> {
+        let needs_bytes = missing_bytes.saturating_add(DISK_RESERVE_BYTES);
+        let available_bytes =
+            facts::disk_free_bytes(&self.state_dir).map_err(|source| self.storage(source))?;
+        match missing_bytes > 0 && needs_bytes > available_bytes {
+            true => Err(FetchError::Disk { needs_bytes, available_bytes }),
+            false => Ok(()),
+        }
+    }
+
+    fn storage(&self, source: std::io::Error) -> FetchError {
+        FetchError::Storage { path: self.state_dir.display().to_string(), source }
+    }
+
+    /// Chunks that are not on disk, each once.
+    fn missing(&self, index: &ChunkIndex) -> (Vec<(ChunkId, u32)>, u64) {
+        let mut seen = HashSet::new();
+        let mut missing = Vec::new();
+        let mut total = 0;
+        for entry in index.entries() {
+            if seen.insert(entry.id) {
+                total += u64::from(entry.chunk_bytes);
+                if !self.chunks.has(&entry.id, entry.chunk_bytes) {
+                    missing.push((entry.id, entry.chunk_bytes));
+                }
+            }
+        }
+        (missing, total)
+    }
+
+    async fn open(&self, target: &Target) -> Result<OpenVersion, FetchError> {
+        let (versions, target) = (self.versions.clone(), target.clone());
+        blocking(move || versions.open(&target)).await
+    }
+
+    fn remove_all_but(&self, keep: &[Target]) -> Result<u64, FetchError> {
+        let mut ids = HashSet::new();
+        for target in keep.iter().filter(|target| self.versions.knows(target)) {
+            // A version that must stay and does not open says nothing about its chunks: keep all.
+            let version = self.versions.open(target)?;
+            ids.extend(version.index.entries().iter().map(|entry| entry.id));
+        }
+        self.versions.retain(keep).map_err(|source| self.storage(source))?;
+        self.chunks.retain(&ids).map_err(|source| self.storage(source))
+    }
+}
+
+impl Artifacts for Store {
+    async fn fetch(&self, target: &Target, progress: Arc<Progress>) -> Result<(), FetchError> {
+        let _files_stay = self.files.read().await;
+        let version = match self.open(target).await {
+            Ok(version) => version,
+            Err(FetchError::Incomplete(_)) => self.fetch_version(target).await?,
+            Err(error) => return Err(error),
+        };
+        self.check_memory(target, &version.manifest)?;
+        let (missing, total) = self.missing(&version.index);
+        let missing_bytes = missing.iter().map(|(_, bytes)| u64::from(*bytes)).sum();
+        self.check_disk(missing_bytes)?;
+        progress.begin(total - missing_bytes, total);
+        self.fetch_chunks(missing, &progress).await
+    }
+
+    async fn verify(&self, target: &Target) -> Result<(), FetchError> {
+        let _files_stay = self.files.read().await;
+        let (store, target) = (self.clone(), target.clone());
+        blocking(move || {
+            let version = store.versions.open(&target)?;
+            for entry in version.index.entries() {
+                let id = entry.id;
+                let sealed = store.chunks.get(&id).ok();
+                if sealed.is_none_or(|sealed| ChunkId::of(&sealed) != id) {
+                    store.chunks.remove(&id).map_err(|source| store.storage(source))?;
+                    return Err(FetchError::Incomplete(format!("chunk {id}")));
+                }
+            }
+            durable::sync_file_system(&store.state_dir).map_err(|source| store.storage(source))
+        })
+        .await
+    }
+
+    async fn prepare(&self, target: &Target) -> Result<Prepared, FetchError> {
+        let version = self.open(target).await?;
+        let memory = memory_need(&version.manifest);
+        let payload = SealedPayload::new(Arc::new(version.index), self.chunks.clone());
+        Ok(Prepared { memory, payload: Arc::new(payload) })
+    }
+
+    async fn collect_garbage(&self, keep: Vec<Target>) {
+        let Ok(_nobody_reads) = self.files.try_write() else { return };
+        let store = self.clone();
+        match blocking(move || store.remove_all_but(&keep)).await {
+            Ok(0) => {}
+            Ok(bytes) => {
+                tracing::info!(
+                    freed = facts::human_bytes(bytes),
+                    "removed versions no longer wanted"
+                );
+            }
+            Err(error) => tracing::warn!(%error, "old versions were not removed"),
+        }
+    }
+}
+
+fn memory_need(manifest: &Manifest) -> MemoryNeed {
+    MemoryNeed {
+        weights_bytes: manifest.memory.weight_bytes.unwrap_or(manifest.payload.size_bytes),
+        kv_bytes_per_token: 0,
+        workspace_bytes: WORKER_OVERHEAD_BYTES,
+        context_tokens: u32::try_from(manifest.details.context_length).unwrap_or(u32::MAX),
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, FetchError> + Send + 'static,
+) -> Result<T, FetchError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(FetchError::Interrupted(format!("a task of the agent ended: {error}"))),
+    }
+}

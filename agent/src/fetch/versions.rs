@@ -1,0 +1,163 @@
+//! What is known of each version on disk: versions/<id>/ with the signed manifest, the sealed index
+//! and the data key wrapped for this device. Each is checked again whenever it is opened.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use edgeformer_proto::artifact::{
+    ChunkIndex, Expected, MAX_ENVELOPE_BYTES, MAX_SEALED_INDEX_BYTES, Manifest, ReleasePublic,
+};
+use edgeformer_proto::ids::{DeviceId, TenantId};
+use edgeformer_proto::keywrap::{CIPHERTEXT_BYTES, ENCAPSULATED_BYTES, KeyContext, WrappedKey};
+
+use super::error::FetchError;
+use crate::durable;
+use crate::identity::DeviceKeys;
+use crate::reconcile::desired::Target;
+
+const MANIFEST: &str = "manifest.dsse";
+const INDEX: &str = "index.sealed";
+const KEY: &str = "key.wrapped";
+
+/// Whom versions must be for, and what opens them.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// Tenant of this device.
+    pub tenant_id: TenantId,
+    /// This device.
+    pub device_id: DeviceId,
+    /// Signs the tenant's manifests.
+    pub release_public: ReleasePublic,
+    /// Unwraps data keys.
+    pub keys: Arc<dyn DeviceKeys>,
+}
+
+/// A version whose manifest verified and whose index opened.
+#[derive(Debug)]
+pub struct OpenVersion {
+    /// What was signed.
+    pub manifest: Manifest,
+    /// Its chunks.
+    pub index: ChunkIndex,
+}
+
+/// The folder of versions.
+#[derive(Debug, Clone)]
+pub struct VersionStore {
+    root: PathBuf,
+    opening: Opening,
+}
+
+impl VersionStore {
+    /// The versions under `state_dir`.
+    pub fn new(state_dir: &Path, opening: Opening) -> Self {
+        Self { root: state_dir.join("versions"), opening }
+    }
+
+    /// Checks a manifest that was served for `target`.
+    pub fn check_manifest(&self, target: &Target, envelope: &[u8]) -> Result<Manifest, FetchError> {
+        let expected = self.expected(target)?;
+        let release = &self.opening.release_public;
+        Ok(Manifest::verify(envelope, &target.manifest_sha256, release, &expected)?)
+    }
+
+    /// Unwraps the key and opens the index.
+    pub fn open_index(
+        &self,
+        target: &Target,
+        manifest: &Manifest,
+        sealed_index: &[u8],
+        wrapped: &WrappedKey,
+    ) -> Result<ChunkIndex, FetchError> {
+        let context = KeyContext {
+            tenant: self.opening.tenant_id,
+            device: self.opening.device_id,
+            version: target.version_id,
+        };
+        let key = self.opening.keys.unwrap(wrapped, &context)?;
+        Ok(manifest.open_index(&key, sealed_index)?)
+    }
+
+    /// Keeps what opens a version. The manifest is written last: with it, the version is whole.
+    pub fn save(
+        &self,
+        target: &Target,
+        envelope: &[u8],
+        sealed_index: &[u8],
+        wrapped: &WrappedKey,
+    ) -> Result<(), FetchError> {
+        let directory = self.directory(target);
+        let key = [&wrapped.encapsulated[..], &wrapped.ciphertext[..]].concat();
+        durable::create_private_directory(&directory)
+            .and_then(|()| durable::write(&directory.join(KEY), &key))
+            .and_then(|()| durable::write(&directory.join(INDEX), sealed_index))
+            .and_then(|()| durable::write(&directory.join(MANIFEST), envelope))
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FetchError::DiskFull,
+                _ => FetchError::Storage { path: directory.display().to_string(), source },
+            })
+    }
+
+    /// Opens a version from disk, with every check. [`FetchError::Incomplete`] if a file is missing.
+    pub fn open(&self, target: &Target) -> Result<OpenVersion, FetchError> {
+        let directory = self.directory(target);
+        let read = |name: &str, limit: usize| {
+            durable::read_limited(&directory.join(name), limit as u64)
+                .map_err(|_| FetchError::Incomplete(name.to_owned()))
+        };
+        let envelope = read(MANIFEST, MAX_ENVELOPE_BYTES)?;
+        let sealed_index = read(INDEX, MAX_SEALED_INDEX_BYTES)?;
+        let key = read(KEY, ENCAPSULATED_BYTES + CIPHERTEXT_BYTES)?;
+        let damaged = |name: &str| FetchError::Incomplete(name.to_owned());
+        // What verified before it was stored and fails now was damaged on disk.
+        let manifest = self.check_manifest(target, &envelope).map_err(|_| damaged(MANIFEST))?;
+        manifest.check_sealed_index(&sealed_index).map_err(|_| damaged(INDEX))?;
+        let (encapsulated, ciphertext) = key.split_at(ENCAPSULATED_BYTES.min(key.len()));
+        let wrapped = WrappedKey::from_parts(encapsulated, ciphertext).map_err(|_| damaged(KEY))?;
+        let index = self
+            .open_index(target, &manifest, &sealed_index, &wrapped)
+            .map_err(|_| damaged(KEY))?;
+        Ok(OpenVersion { manifest, index })
+    }
+
+    /// Removes what is kept of all versions but `keep`.
+    pub fn retain(&self, keep: &[Target]) -> io::Result<()> {
+        let names: HashSet<String> = keep.iter().map(|one| one.version_id.to_string()).collect();
+        let entries = match fs::read_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            if !entry.file_name().to_str().is_some_and(|name| names.contains(name)) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether anything is kept of a version.
+    pub fn knows(&self, target: &Target) -> bool {
+        self.directory(target).join(MANIFEST).exists()
+    }
+
+    fn directory(&self, target: &Target) -> PathBuf {
+        self.root.join(target.version_id.to_string())
+    }
+
+    fn expected(&self, target: &Target) -> Result<Expected, FetchError> {
+        let wrong = |what, text: &str| FetchError::Assignment {
+            what,
+            text: text.chars().take(80).collect(),
+        };
+        Ok(Expected {
+            tenant: self.opening.tenant_id,
+            model: target.model.parse().map_err(|_| wrong("model", &target.model))?,
+            version: target.version.parse().map_err(|_| wrong("version", &target.version))?,
+            version_id: target.version_id,
+        })
+    }
+}

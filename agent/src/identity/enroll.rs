@@ -1,0 +1,204 @@
+//! Enrolment: trades a token for a certificate, once. Running it again with the same controller
+//! changes nothing; a lost answer costs no second use of the token, because the keys are kept.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use edgeformer_proto::artifact::ReleasePublic;
+use edgeformer_proto::protocol::PROTOCOL;
+use edgeformer_proto::v1;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tonic::Code;
+use v1::enrolment_client::EnrolmentClient;
+
+use super::csr::{self, CsrError};
+use super::dial::{self, ControllerUrl, ControllerUrlError, DialError};
+use super::keys::{DeviceKeys, FileKeys, KeyError};
+use super::renew::check_key;
+use super::store::{Certificate, Identity, IdentityError};
+use super::tls::{ClientAuth, TlsError, client_config};
+use crate::clock::Clock;
+use crate::{durable, facts};
+
+/// A few certificates.
+const MAX_CA_BYTES: u64 = 64 * 1024;
+
+const TOKEN_PREFIX: &str = "efe_";
+const TOKEN_BYTES: usize = 40;
+
+/// What to enrol with.
+#[derive(Debug)]
+pub struct Request {
+    /// The controller's device listener.
+    pub controller: String,
+    /// PEM file with the installation root.
+    pub ca: PathBuf,
+    /// The enrolment token.
+    pub token: String,
+    /// Name in the fleet; the host name if none.
+    pub name: Option<String>,
+    /// Labels to add to those of the token.
+    pub labels: HashMap<String, String>,
+}
+
+/// What enrolment did.
+#[derive(Debug)]
+pub enum Enrolled {
+    /// The device is new, or its answer had been lost.
+    Now(Identity),
+    /// Nothing was to be done.
+    Already(Identity),
+}
+
+/// Why the device is not enrolled.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolError {
+    /// The token was mistyped.
+    #[error("this is not a whole enrolment token: {0}: copy it again")]
+    TokenForm(&'static str),
+    /// The address is none.
+    #[error(transparent)]
+    Url(#[from] ControllerUrlError),
+    /// The CA file is of no use.
+    #[error("{path}: {what}: use the ca.pem that `edgeformer-controller init` made")]
+    Ca {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// The device belongs to another controller.
+    #[error(
+        "this device is already enrolled at {at} as {device}: use another --state-dir, or remove this one to enrol anew"
+    )]
+    Elsewhere {
+        /// That controller.
+        at: String,
+        /// Its id there.
+        device: String,
+    },
+    /// No connection.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Keys cannot be made.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The request cannot be made.
+    #[error(transparent)]
+    Csr(#[from] CsrError),
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The controller knows no such token, or it is expired or used up.
+    #[error(
+        "the controller refuses the token: {0}: ask for a new one (`edgeformer enrolment-token create`)"
+    )]
+    Token(String),
+    /// The controller refuses for another reason.
+    #[error("the controller refuses to enrol this device: {0}")]
+    Refused(String),
+    /// The answer cannot be used.
+    #[error("the controller's answer cannot be used: {0}")]
+    Answer(String),
+}
+
+/// Enrols this device, or says that it is enrolled.
+pub async fn enroll(
+    state_dir: &Path,
+    request: Request,
+    clock: &Clock,
+) -> Result<Enrolled, EnrolError> {
+    check_token(&request.token)?;
+    let controller: ControllerUrl = request.controller.parse()?;
+    match Identity::load(state_dir) {
+        Ok(held) if held.controller == controller => return Ok(Enrolled::Already(held)),
+        Ok(held) => {
+            let (at, device) = (held.controller.to_string(), held.device_id.to_string());
+            return Err(EnrolError::Elsewhere { at, device });
+        }
+        Err(IdentityError::NotEnrolled(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let roots = read_roots(&request.ca)?;
+    let tls = client_config(&roots, ClientAuth::Anonymous, clock)?;
+    let channel = dial::connect(&controller, tls).await?;
+    let keys: Arc<dyn DeviceKeys> = Arc::new(FileKeys::open_or_create(&state_dir.join("keys"))?);
+    let facts = facts::gather(state_dir);
+    let name = request.name.unwrap_or_else(|| facts.hostname.clone());
+    let message = v1::EnrolRequest {
+        token: request.token,
+        csr_der: csr::request(&keys)?.into(),
+        hpke_public: keys.hpke_public().to_vec().into(),
+        name: name.clone(),
+        labels: request.labels,
+        facts: Some(facts),
+        protocol: PROTOCOL,
+    };
+    let answer = EnrolmentClient::new(channel).enrol(message).await.map_err(classify)?.into_inner();
+    let identity = accept(answer, controller, name, roots, &keys).map_err(EnrolError::Answer)?;
+    identity.save(state_dir)?;
+    Ok(Enrolled::Now(identity))
+}
+
+fn accept(
+    answer: v1::EnrolResponse,
+    controller: ControllerUrl,
+    name: String,
+    mut roots: Vec<CertificateDer<'static>>,
+    keys: &Arc<dyn DeviceKeys>,
+) -> Result<Identity, String> {
+    let chain: Vec<_> =
+        answer.certificate_chain_der.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
+    check_key(&chain, keys)?;
+    let root = CertificateDer::from(answer.root_der.to_vec());
+    if !root.is_empty() && !roots.contains(&root) {
+        roots.insert(0, root);
+    }
+    Ok(Identity {
+        controller,
+        device_id: answer.device_id.parse().map_err(|error| format!("{error}"))?,
+        tenant_id: answer.tenant_id.parse().map_err(|error| format!("{error}"))?,
+        trust_domain: answer.trust_domain,
+        name,
+        certificate: Certificate::parse(chain)?,
+        roots,
+        release_public: ReleasePublic::try_from(&answer.release_public[..])
+            .map_err(|error| error.to_string())?,
+    })
+}
+
+fn classify(status: tonic::Status) -> EnrolError {
+    let text = status.message().to_owned();
+    match status.code() {
+        Code::Unauthenticated | Code::PermissionDenied | Code::NotFound => EnrolError::Token(text),
+        _ => EnrolError::Refused(format!("{text} ({:?})", status.code())),
+    }
+}
+
+fn read_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, EnrolError> {
+    let wrong = |what: String| EnrolError::Ca { path: path.to_owned(), what };
+    let pem =
+        durable::read_limited(path, MAX_CA_BYTES).map_err(|error| wrong(error.to_string()))?;
+    let roots = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| wrong(error.to_string()))?;
+    match roots.is_empty() {
+        true => Err(wrong("holds no certificate".to_owned())),
+        false => Ok(roots),
+    }
+}
+
+/// Recognises another kind of token and a partial copy before anything is sent. The checksum is the
+/// controller's to check: it answers a typing error in words.
+fn check_token(token: &str) -> Result<(), EnrolError> {
+    match (token.starts_with(TOKEN_PREFIX), token.len() == TOKEN_BYTES) {
+        (true, true) => Ok(()),
+        (false, _) => Err(EnrolError::TokenForm("an enrolment token starts with efe_")),
+        (true, false) => Err(EnrolError::TokenForm("an enrolment token has 40 characters")),
+    }
+}

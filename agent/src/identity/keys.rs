@@ -1,0 +1,159 @@
+//! Private-key operations of the device. A trait, so that the keys can live in a TPM; the file
+//! implementation keeps them in the state directory, readable by the agent's user alone.
+//!
+//! Private keys are made here and must never leave: no function returns one.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use edgeformer_proto::artifact::DataKey;
+use edgeformer_proto::keywrap::{
+    self, HpkePrivate, KeyContext, KeyWrapError, PUBLIC_BYTES, WrappedKey,
+};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
+use zeroize::Zeroizing;
+
+use crate::durable;
+
+/// Longest key file: a P-256 key in PKCS#8 takes 138 bytes.
+const MAX_KEY_BYTES: u64 = 1024;
+
+/// Why a key cannot be made, read or used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// A key file cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A key file holds something else.
+    #[error("{path} does not hold a P-256 key: restore it, or enrol this device again")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The key refused to sign.
+    #[error("signing failed")]
+    Sign,
+}
+
+/// The keys of one device: one that signs (TLS, renewal) and one that data keys are sealed to.
+pub trait DeviceKeys: fmt::Debug + Send + Sync {
+    /// The signing key's public point, SEC1 uncompressed, 65 bytes.
+    fn public_point(&self) -> &[u8];
+    /// ECDSA P-256 SHA-256 over `message`, ASN.1.
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError>;
+    /// The HPKE public key, SEC1 uncompressed, 65 bytes.
+    fn hpke_public(&self) -> [u8; PUBLIC_BYTES];
+    /// Opens a data key that was wrapped for [`Self::hpke_public`] and `context`.
+    fn unwrap(&self, wrapped: &WrappedKey, context: &KeyContext) -> Result<DataKey, KeyWrapError>;
+}
+
+/// Keys in two files, mode 0600.
+pub struct FileKeys {
+    signing: EcdsaKeyPair,
+    hpke: HpkePrivate,
+    random: SystemRandom,
+}
+
+impl FileKeys {
+    /// Reads the keys in `directory`; makes those that are missing.
+    pub fn open_or_create(directory: &Path) -> Result<Self, KeyError> {
+        let file = |path: &Path, source| KeyError::File { path: path.to_owned(), source };
+        durable::create_private_directory(directory).map_err(|error| file(directory, error))?;
+        let random = SystemRandom::new();
+        let signing_path = directory.join("device.p8");
+        let hpke_path = directory.join("hpke.key");
+        let pkcs8 = read_or(&signing_path, || {
+            let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random)
+                .map_err(|_| KeyError::Sign)?;
+            Ok(Zeroizing::new(document.as_ref().to_vec()))
+        })?;
+        let signing = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &pkcs8, &random)
+            .map_err(|_| KeyError::Malformed { path: signing_path })?;
+        let scalar = read_or(&hpke_path, || {
+            Ok(Zeroizing::new(HpkePrivate::generate().to_bytes().to_vec()))
+        })?;
+        let hpke = HpkePrivate::try_from(scalar.as_slice())
+            .map_err(|_| KeyError::Malformed { path: hpke_path })?;
+        Ok(Self { signing, hpke, random })
+    }
+}
+
+impl DeviceKeys for FileKeys {
+    fn public_point(&self) -> &[u8] {
+        self.signing.public_key().as_ref()
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let signature = self.signing.sign(&self.random, message).map_err(|_| KeyError::Sign)?;
+        Ok(signature.as_ref().to_vec())
+    }
+
+    fn hpke_public(&self) -> [u8; PUBLIC_BYTES] {
+        self.hpke.public().to_bytes()
+    }
+
+    fn unwrap(&self, wrapped: &WrappedKey, context: &KeyContext) -> Result<DataKey, KeyWrapError> {
+        keywrap::unwrap(&self.hpke, wrapped, context)
+    }
+}
+
+impl fmt::Debug for FileKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FileKeys(redacted)")
+    }
+}
+
+fn read_or(
+    path: &Path,
+    make: impl FnOnce() -> Result<Zeroizing<Vec<u8>>, KeyError>,
+) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let file = |source| KeyError::File { path: path.to_owned(), source };
+    match durable::read_limited(path, MAX_KEY_BYTES) {
+        Ok(bytes) => Ok(Zeroizing::new(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let bytes = make()?;
+            durable::write(path, &bytes).map_err(file)?;
+            Ok(bytes)
+        }
+        Err(error) => Err(file(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ring::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn keys_are_made_once_kept_private_and_read_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let keys = directory.path().join("keys");
+        let first = FileKeys::open_or_create(&keys).unwrap();
+        let again = FileKeys::open_or_create(&keys).unwrap();
+        assert_eq!(first.public_point(), again.public_point());
+        assert_eq!(first.hpke_public(), again.hpke_public());
+        let signature = first.sign(b"message").unwrap();
+        let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, again.public_point());
+        public.verify(b"message", &signature).unwrap();
+        for entry in std::fs::read_dir(&keys).unwrap() {
+            assert_eq!(entry.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn a_damaged_key_file_is_named_and_not_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("device.p8"), b"rubbish").unwrap();
+        let error = FileKeys::open_or_create(directory.path()).unwrap_err();
+        assert!(error.to_string().contains("device.p8 does not hold a P-256 key"), "{error}");
+        assert_eq!(std::fs::read(directory.path().join("device.p8")).unwrap(), b"rubbish");
+    }
+}

@@ -1,0 +1,16 @@
+//! Who this device is: its keys, its certificate and whom it trusts.
+//!
+//! No private key leaves this folder, and nothing is trusted that does not chain to the root given
+//! at enrolment.
+
+pub mod csr;
+pub mod dial;
+pub mod enroll;
+pub mod keys;
+pub mod renew;
+pub mod store;
+pub mod tls;
+
+pub use dial::ControllerUrl;
+pub use keys::{DeviceKeys, FileKeys};
+pub use store::{Certificate, Identity, IdentityError};

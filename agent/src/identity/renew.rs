@@ -1,0 +1,135 @@
+//! Keeps the certificate valid: when to renew (a pure function), and the exchange that does it,
+//! which needs only the enrolled key, so that a device may be off for a year.
+
+use std::sync::Arc;
+
+use edgeformer_proto::protocol::PROTOCOL;
+use edgeformer_proto::v1;
+use ring::digest::{SHA256, digest};
+use rustls::pki_types::CertificateDer;
+use tonic::transport::Channel;
+use v1::enrolment_client::EnrolmentClient;
+
+use super::csr::{self, CsrError};
+use super::dial::{self, DialError};
+use super::keys::{DeviceKeys, KeyError};
+use super::store::{Certificate, Identity};
+use super::tls::{ClientAuth, TlsError, client_config};
+use crate::clock::{Clock, UnixMicros};
+
+const PROOF_LABEL: &[u8] = b"edgeformer renew v1\0";
+
+/// Longest nonce of the controller.
+const MAX_NONCE_BYTES: usize = 128;
+
+/// Why there is no new certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum RenewError {
+    /// No connection.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// The stored roots are of no use.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The request cannot be made.
+    #[error(transparent)]
+    Csr(#[from] CsrError),
+    /// The proof cannot be made.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The controller will not renew this device.
+    #[error("the controller refuses to renew this device's certificate: {0}")]
+    Refused(String),
+    /// The call failed on the way.
+    #[error("the renewal did not get through: {0}")]
+    Call(String),
+    /// The answer is not a certificate for this device's key.
+    #[error("the controller's answer is not a certificate for this device: {0}")]
+    Answer(String),
+}
+
+/// When the certificate is to be renewed: after two thirds of its life.
+pub fn due_at_us(certificate: &Certificate) -> UnixMicros {
+    let life = certificate.not_after_us.saturating_sub(certificate.not_before_us).max(0);
+    certificate.not_before_us.saturating_add(life / 3 * 2)
+}
+
+/// A new certificate for `identity`, over a connection without the old one.
+pub async fn renew(
+    identity: &Identity,
+    keys: &Arc<dyn DeviceKeys>,
+    clock: &Clock,
+) -> Result<Identity, RenewError> {
+    let tls = client_config(&identity.roots, ClientAuth::Anonymous, clock)?;
+    let channel = dial::connect(&identity.controller, tls).await?;
+    let answer = exchange(channel, identity, keys).await?;
+    let chain: Vec<_> =
+        answer.certificate_chain_der.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
+    check_key(&chain, keys).map_err(RenewError::Answer)?;
+    let certificate = Certificate::parse(chain).map_err(RenewError::Answer)?;
+    let root =
+        (!answer.root_der.is_empty()).then(|| CertificateDer::from(answer.root_der.to_vec()));
+    Ok(identity.renewed(certificate, root))
+}
+
+async fn exchange(
+    channel: Channel,
+    identity: &Identity,
+    keys: &Arc<dyn DeviceKeys>,
+) -> Result<v1::RenewResponse, RenewError> {
+    let mut client = EnrolmentClient::new(channel);
+    let device_id = identity.device_id.to_string();
+    let challenge = v1::ChallengeRequest { device_id: device_id.clone() };
+    let nonce = client.challenge(challenge).await.map_err(classify)?.into_inner().nonce;
+    if nonce.len() > MAX_NONCE_BYTES {
+        return Err(RenewError::Answer(format!("a nonce of {} bytes", nonce.len())));
+    }
+    let csr_der = csr::request(keys)?;
+    let message = [PROOF_LABEL, &nonce, digest(&SHA256, &csr_der).as_ref()].concat();
+    let request = v1::RenewRequest {
+        device_id,
+        tenant_id: identity.tenant_id.to_string(),
+        nonce,
+        csr_der: csr_der.into(),
+        proof: keys.sign(&message)?.into(),
+        protocol: PROTOCOL,
+    };
+    Ok(client.renew(request).await.map_err(classify)?.into_inner())
+}
+
+fn classify(status: tonic::Status) -> RenewError {
+    use tonic::Code;
+    match status.code() {
+        Code::PermissionDenied | Code::Unauthenticated | Code::NotFound => {
+            RenewError::Refused(status.message().to_owned())
+        }
+        _ => RenewError::Call(format!("{:?}: {}", status.code(), status.message())),
+    }
+}
+
+/// Whether the leaf certifies our key.
+pub(super) fn check_key(
+    chain: &[CertificateDer<'_>],
+    keys: &Arc<dyn DeviceKeys>,
+) -> Result<(), String> {
+    let leaf = chain.first().ok_or("the chain is empty")?;
+    let (_, leaf) = x509_parser::parse_x509_certificate(leaf).map_err(|error| error.to_string())?;
+    match leaf.public_key().subject_public_key.data.as_ref() == keys.public_point() {
+        true => Ok(()),
+        false => Err("it certifies another key".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renewal_is_due_after_two_thirds_of_the_life() {
+        let certificate =
+            |from, to| Certificate { chain: Vec::new(), not_before_us: from, not_after_us: to };
+        assert_eq!(due_at_us(&certificate(0, 300)), 200);
+        assert_eq!(due_at_us(&certificate(1000, 1300)), 1200);
+        assert_eq!(due_at_us(&certificate(500, 100)), 500, "a backward certificate is due at once");
+    }
+}

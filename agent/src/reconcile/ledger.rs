@@ -1,0 +1,301 @@
+//! The durable record of what this device accepted and how far it is: one small file, replaced as a
+//! whole, with a checksum and the copy before it. A damaged file costs the last change at most, and
+//! that is said.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use edgeformer_proto::artifact::Digest;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::desired::{Desired, Offer, Rejection, weigh};
+use super::state::SlotState;
+use crate::clock::UnixMicros;
+use crate::durable;
+use crate::slots::SlotName;
+
+const FILE: &str = "ledger.json";
+const PREVIOUS: &str = "ledger.previous.json";
+const FORMAT: u32 = 1;
+
+/// 64 slots with three targets and messages each take about 200 KiB.
+const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Why the ledger cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// A file operation failed.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Neither the ledger nor its previous copy can be read.
+    #[error(
+        "{path}: {what}, and its previous copy is of no use either: restore it, or remove both; the device then waits for its controller"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+/// What is durable about this device's slots.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// The newest desired state that was accepted.
+    pub desired: Option<Desired>,
+    /// Every slot that is or was wanted.
+    pub slots: BTreeMap<SlotName, SlotState>,
+}
+
+impl Ledger {
+    /// This ledger under a newer desired state.
+    #[must_use]
+    pub fn accept(mut self, desired: Desired, now_us: UnixMicros) -> Self {
+        let generation = desired.generation;
+        // Slots that are empty as wanted have nothing more to say once a newer state says so too.
+        self.slots.retain(|name, state| {
+            desired.slots.contains_key(name)
+                || !matches!(state.update, Some(super::state::Update::Removed { .. }))
+        });
+        for name in desired.slots.keys() {
+            self.slots.entry(name.clone()).or_default();
+        }
+        for (name, state) in &mut self.slots {
+            let wanted = desired.slots.get(name);
+            *state = std::mem::take(state).retarget(wanted, generation, now_us);
+        }
+        self.desired = Some(desired);
+        self
+    }
+
+    /// This ledger after the agent came back.
+    #[must_use]
+    pub fn recover(mut self, now_us: UnixMicros) -> Self {
+        for state in self.slots.values_mut() {
+            *state = std::mem::take(state).recover(now_us);
+        }
+        self
+    }
+}
+
+/// Where the content came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// There was none: a new device.
+    New,
+    /// The file.
+    Current,
+    /// The copy before, because the file was damaged in this way.
+    Previous(String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored<'a> {
+    format: u32,
+    /// Of the exact text in `ledger`.
+    sha256: Digest,
+    #[serde(borrow)]
+    ledger: &'a serde_json::value::RawValue,
+}
+
+/// The ledger and its file. Every change is durable before it is visible.
+#[derive(Debug)]
+pub struct LedgerStore {
+    directory: PathBuf,
+    write: Mutex<()>,
+    visible: watch::Sender<Ledger>,
+}
+
+impl LedgerStore {
+    /// Reads the ledger in `directory`, or its previous copy.
+    pub fn open(directory: &Path) -> Result<(Self, Source), LedgerError> {
+        let current = directory.join(FILE);
+        let (ledger, source) = match read(&current)? {
+            Ok(Some(ledger)) => (ledger, Source::Current),
+            Ok(None) => match read(&directory.join(PREVIOUS))? {
+                Ok(Some(ledger)) => (ledger, Source::Previous("it is missing".to_owned())),
+                Ok(None) => (Ledger::default(), Source::New),
+                Err(what) => return Err(LedgerError::Damaged { path: current, what }),
+            },
+            Err(what) => match read(&directory.join(PREVIOUS))? {
+                Ok(Some(ledger)) => (ledger, Source::Previous(what)),
+                _ => return Err(LedgerError::Damaged { path: current, what }),
+            },
+        };
+        let visible = watch::channel(ledger).0;
+        Ok((Self { directory: directory.to_owned(), write: Mutex::new(()), visible }, source))
+    }
+
+    /// The content now.
+    pub fn snapshot(&self) -> Ledger {
+        self.visible.borrow().clone()
+    }
+
+    /// One slot now.
+    pub fn slot(&self, name: &SlotName) -> SlotState {
+        self.visible.borrow().slots.get(name).cloned().unwrap_or_default()
+    }
+
+    /// Sees every later content.
+    pub fn watch(&self) -> watch::Receiver<Ledger> {
+        self.visible.subscribe()
+    }
+
+    /// Takes a desired state, if it may be taken.
+    pub fn offer(&self, offered: Desired, now_us: UnixMicros) -> Result<Offer, Rejection> {
+        let _one_writer = self.write.lock().expect("no panic while the ledger is written");
+        let held = self.snapshot();
+        let offer = weigh(held.desired.as_ref(), &offered)?;
+        if offer == Offer::New {
+            self.replace(held.accept(offered, now_us))
+                .map_err(|error| Rejection::Storage(error.to_string()))?;
+        }
+        Ok(offer)
+    }
+
+    /// Changes the whole ledger.
+    pub fn change(&self, change: impl FnOnce(Ledger) -> Ledger) -> Result<(), LedgerError> {
+        let _one_writer = self.write.lock().expect("no panic while the ledger is written");
+        self.replace(change(self.snapshot()))
+    }
+
+    /// Changes one slot.
+    pub fn change_slot(
+        &self,
+        name: &SlotName,
+        change: impl FnOnce(SlotState) -> SlotState,
+    ) -> Result<(), LedgerError> {
+        self.change(|mut ledger| {
+            if let Some(state) = ledger.slots.get_mut(name) {
+                *state = change(std::mem::take(state));
+            }
+            ledger
+        })
+    }
+
+    fn replace(&self, next: Ledger) -> Result<(), LedgerError> {
+        if *self.visible.borrow() == next {
+            return Ok(());
+        }
+        let current = self.directory.join(FILE);
+        let bytes =
+            encode(&next).map_err(|source| LedgerError::File { path: current.clone(), source })?;
+        // The file that is there was whole when it was written: it becomes the copy.
+        let kept = durable::read_limited(&current, MAX_FILE_BYTES)
+            .and_then(|old| durable::write(&self.directory.join(PREVIOUS), &old));
+        match kept {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(LedgerError::File {
+                    path: self.directory.join(PREVIOUS),
+                    source: error,
+                });
+            }
+            _ => {}
+        }
+        durable::write(&current, &bytes)
+            .map_err(|source| LedgerError::File { path: current, source })?;
+        self.visible.send_replace(next);
+        Ok(())
+    }
+}
+
+fn encode(ledger: &Ledger) -> io::Result<Vec<u8>> {
+    let text = serde_json::to_string(ledger)?;
+    let sha256 = Digest::of(text.as_bytes());
+    let ledger = serde_json::value::RawValue::from_string(text)?;
+    Ok(serde_json::to_vec(&Stored { format: FORMAT, sha256, ledger: &ledger })?)
+}
+
+/// Outer error: the system's. Inner: the content's. `None`: there is no file.
+fn read(path: &Path) -> Result<Result<Option<Ledger>, String>, LedgerError> {
+    match durable::read_limited(path, MAX_FILE_BYTES) {
+        Ok(bytes) => Ok(decode(&bytes).map(Some)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Ok(None)),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Err(error.to_string())),
+        Err(source) => Err(LedgerError::File { path: path.to_owned(), source }),
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<Ledger, String> {
+    let stored: Stored<'_> =
+        serde_json::from_slice(bytes).map_err(|error| format!("it cannot be read ({error})"))?;
+    if stored.format != FORMAT {
+        return Err(format!("format {} is not known to this agent", stored.format));
+    }
+    if Digest::of(stored.ledger.get().as_bytes()) != stored.sha256 {
+        return Err("its checksum does not match".to_owned());
+    }
+    serde_json::from_str(stored.ledger.get()).map_err(|error| format!("it is malformed ({error})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reconcile::desired::tests::target;
+    use edgeformer_proto::Generation;
+
+    fn desired(counter: u64) -> Desired {
+        let slots = [("s".parse().unwrap(), target(1))].into();
+        Desired { generation: Generation { epoch: 1, counter }, slots }
+    }
+
+    fn two_changes(directory: &Path) {
+        let (store, source) = LedgerStore::open(directory).unwrap();
+        assert_eq!(source, Source::New);
+        assert_eq!(store.offer(desired(1), 10), Ok(Offer::New));
+        assert_eq!(store.offer(desired(2), 20), Ok(Offer::New));
+    }
+
+    #[test]
+    fn a_change_is_there_after_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        two_changes(directory.path());
+        let (store, source) = LedgerStore::open(directory.path()).unwrap();
+        assert_eq!(source, Source::Current);
+        assert_eq!(store.snapshot().desired, Some(desired(2)));
+        assert!(matches!(store.offer(desired(1), 30), Err(Rejection::Older { .. })));
+        assert_eq!(store.offer(desired(2), 30), Ok(Offer::Held));
+    }
+
+    #[test]
+    fn any_damage_falls_back_to_the_copy_before_and_says_so() {
+        let check = |damage: &dyn Fn(Vec<u8>) -> Vec<u8>, said: &str| {
+            let directory = tempfile::tempdir().unwrap();
+            two_changes(directory.path());
+            let path = directory.path().join(FILE);
+            std::fs::write(&path, damage(std::fs::read(&path).unwrap())).unwrap();
+            let (store, source) = LedgerStore::open(directory.path()).unwrap();
+            assert_eq!(store.snapshot().desired, Some(desired(1)));
+            let Source::Previous(what) = source else { panic!("{source:?}") };
+            assert!(what.contains(said), "{what}");
+        };
+        check(&|_| Vec::new(), "cannot be read");
+        check(&|bytes| bytes[..bytes.len() / 2].to_vec(), "cannot be read");
+        check(
+            &|bytes| {
+                let text = String::from_utf8(bytes).unwrap();
+                text.replace("\"counter\":2", "\"counter\":9").into_bytes()
+            },
+            "checksum",
+        );
+    }
+
+    #[test]
+    fn two_damaged_files_are_an_error_and_not_a_new_device() {
+        let directory = tempfile::tempdir().unwrap();
+        two_changes(directory.path());
+        for file in [FILE, PREVIOUS] {
+            std::fs::write(directory.path().join(file), b"{").unwrap();
+        }
+        assert!(matches!(LedgerStore::open(directory.path()), Err(LedgerError::Damaged { .. })));
+    }
+}

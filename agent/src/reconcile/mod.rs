@@ -1,0 +1,109 @@
+//! Makes the device run what its controller wants, one durable step at a time. Must never leave a
+//! slot without its last confirmed version because an update was interrupted, and never take an
+//! older desired state than it holds.
+
+pub mod desired;
+pub mod ledger;
+pub mod report;
+pub mod slot_task;
+pub mod state;
+pub mod step;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use edgeformer_proto::{Generation, v1};
+use tokio::sync::watch;
+use tokio::task::{Id, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use self::desired::{Offer, Rejection};
+use self::ledger::LedgerStore;
+use self::report::Board;
+use self::slot_task::{Shared, SlotTask};
+use crate::clock::Clock;
+use crate::fetch::Artifacts;
+use crate::slots::{SlotName, Workers};
+
+/// A slot's task that ended with an error is started again after this.
+const TASK_RESTART: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// What a session needs of reconciliation.
+#[derive(Clone)]
+pub struct Handle {
+    ledger: Arc<LedgerStore>,
+    board: Arc<watch::Sender<Board>>,
+    clock: Clock,
+}
+
+impl Handle {
+    /// Over an open ledger.
+    pub fn new(ledger: Arc<LedgerStore>, clock: Clock) -> Self {
+        Self { ledger, board: Arc::new(watch::channel(Board::new()).0), clock }
+    }
+
+    /// The generation that is durable here.
+    pub fn held(&self) -> Option<Generation> {
+        self.ledger.snapshot().desired.map(|desired| desired.generation)
+    }
+
+    /// Reports of all slots, now and whenever they change.
+    pub fn board(&self) -> watch::Receiver<Board> {
+        self.board.subscribe()
+    }
+
+    /// Takes a desired state, durably, or says why not.
+    pub fn offer(&self, wire: v1::DesiredState) -> Result<Generation, Rejection> {
+        let desired = desired::parse(wire)?;
+        let generation = desired.generation;
+        if self.ledger.offer(desired, self.clock.now_us())? == Offer::New {
+            tracing::info!(%generation, "accepted a new desired state");
+        }
+        Ok(generation)
+    }
+
+    /// Runs one task per slot of the ledger until `stop`.
+    pub async fn run<W: Workers, A: Artifacts>(
+        &self,
+        workers: W,
+        artifacts: A,
+        sessions: watch::Receiver<u64>,
+        stop: CancellationToken,
+    ) {
+        let shared = Shared {
+            ledger: Arc::clone(&self.ledger),
+            workers,
+            artifacts,
+            clock: self.clock.clone(),
+            board: Arc::clone(&self.board),
+            sessions,
+        };
+        let mut ledger = self.ledger.watch();
+        let mut running: HashMap<Id, SlotName> = HashMap::new();
+        let mut tasks = JoinSet::new();
+        loop {
+            let slots: Vec<_> = ledger.borrow_and_update().slots.keys().cloned().collect();
+            for name in slots {
+                if !running.values().any(|one| *one == name) {
+                    let task = SlotTask::new(name.clone(), shared.clone());
+                    running.insert(tasks.spawn(task.run()).id(), name);
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = ledger.changed() => if changed.is_err() { return },
+                Some(ended) = tasks.join_next_with_id() => {
+                    let id = match &ended {
+                        Ok((id, ())) => *id,
+                        Err(error) => error.id(),
+                    };
+                    let slot = running.remove(&id);
+                    if let Err(error) = ended {
+                        tracing::error!(?slot, %error, "the task of a slot ended; starting it again");
+                        tokio::time::sleep(TASK_RESTART).await;
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! The durable life of one slot: what was confirmed, which update is on its way, and how each event
+//! changes that. Pure: no I/O and no clock. Nothing here may forget what was confirmed last, unless
+//! the slot is removed.
+
+use edgeformer_proto::Generation;
+use edgeformer_proto::ids::VersionId;
+use serde::{Deserialize, Serialize};
+
+use super::desired::Target;
+use crate::clock::UnixMicros;
+
+/// A worker that died this often within [`CRASH_WINDOW_US`] is in a crash loop.
+pub const CRASH_LIMIT: usize = 3;
+
+/// Older deaths are forgotten: ten minutes.
+pub const CRASH_WINDOW_US: i64 = 600_000_000;
+
+/// How often an update is tried, and how often it is activated, before it is given up.
+pub const MAX_ATTEMPTS: u32 = 3;
+
+/// Crash times kept: enough for the longest restart delay.
+const MAX_CRASHES: usize = 8;
+
+/// Why an update ended, or why its slot is in trouble.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// For machines, e.g. "crash_loop".
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
+
+impl Failure {
+    /// Both texts.
+    pub fn new(reason: &str, message: impl Into<String>) -> Self {
+        Self { reason: reason.to_owned(), message: message.into() }
+    }
+}
+
+/// How often an update was begun.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempts {
+    /// Trials since the last that passed.
+    pub trials: u32,
+    /// Activations.
+    pub activations: u32,
+}
+
+/// How far an installation is. Durable before the act that it names begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Manifest, index, key and chunks are being fetched.
+    Fetching,
+    /// All is on disk; its hashes are being checked.
+    Verifying,
+    /// Ready to be tried.
+    Staged(Attempts),
+    /// A standby worker loads and probes it.
+    Trial(Attempts),
+    /// It serves, or is about to; not confirmed yet.
+    Active {
+        /// Including this one.
+        attempts: Attempts,
+        /// When activation began.
+        since_us: UnixMicros,
+    },
+    /// Terminal: it is the confirmed version.
+    Confirmed,
+    /// Terminal: it had been active; an earlier confirmed version takes its place again.
+    Reverted(Failure),
+    /// Terminal: it is not installed and nothing took its place.
+    Failed(Failure),
+}
+
+impl Phase {
+    /// Whether nothing more happens without a new desired state.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, Self::Confirmed | Self::Reverted(_) | Self::Failed(_))
+    }
+}
+
+/// What is being done about the newest desired state of a slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Update {
+    /// A version is wanted.
+    Install {
+        /// Generation that wants it.
+        generation: Generation,
+        /// What is wanted.
+        target: Target,
+        /// How far it is.
+        phase: Phase,
+    },
+    /// Nothing is wanted, and the slot is being emptied.
+    Removing {
+        /// Generation that wants nothing.
+        generation: Generation,
+    },
+    /// The slot is empty, as wanted.
+    Removed {
+        /// Generation that wants nothing.
+        generation: Generation,
+    },
+}
+
+/// Everything durable about one slot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotState {
+    /// The version that is started after power loss.
+    pub confirmed: Option<Target>,
+    /// The one confirmed before it, to go back to when `confirmed` crashes.
+    pub previous: Option<Target>,
+    /// The newest desired state of the slot, and how far it is.
+    pub update: Option<Update>,
+    /// When the confirmed version died or failed to start, oldest first, within the window.
+    pub crashes_us: Vec<UnixMicros>,
+    /// When anything here changed last.
+    pub changed_at_us: UnixMicros,
+}
+
+/// What happened to an installation or to the confirmed version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// All bytes are on disk.
+    Fetched,
+    /// All bytes have the right hashes.
+    Verified,
+    /// They have not: fetch again what is missing.
+    Incomplete,
+    /// A trial is about to begin.
+    TrialBegins,
+    /// The standby worker ended before it was activated.
+    StandbyLost,
+    /// Traffic is about to move.
+    ActivationBegins,
+    /// It served long enough.
+    Confirmed,
+    /// It cannot be installed.
+    Failed(Failure),
+    /// Too many attempts.
+    GaveUp(Failure),
+}
+
+impl SlotState {
+    /// The version that should answer requests now.
+    pub fn should_serve(&self) -> Option<&Target> {
+        match &self.update {
+            Some(Update::Install { target, phase: Phase::Active { .. }, .. }) => Some(target),
+            Some(Update::Removing { .. } | Update::Removed { .. }) => None,
+            _ => self.confirmed.as_ref(),
+        }
+    }
+
+    /// All versions whose bytes must stay on disk.
+    pub fn wanted_versions(&self) -> impl Iterator<Item = &Target> {
+        let target = match &self.update {
+            Some(Update::Install { target, phase, .. }) if !matches!(phase, Phase::Failed(_)) => {
+                Some(target)
+            }
+            _ => None,
+        };
+        self.confirmed.iter().chain(&self.previous).chain(target)
+    }
+
+    /// This slot under a newer desired state. A version that failed is tried again only if its entry
+    /// changed (a new rollout asks, or other settings), not because another slot's did.
+    #[must_use]
+    pub fn retarget(
+        mut self,
+        wanted: Option<&Target>,
+        generation: Generation,
+        now_us: UnixMicros,
+    ) -> Self {
+        let update = match (wanted, self.update.take()) {
+            (None, Some(Update::Removed { .. })) => Update::Removed { generation },
+            (None, _) => Update::Removing { generation },
+            (Some(wanted), Some(Update::Install { target, phase, .. })) if target == *wanted => {
+                Update::Install { generation, target, phase }
+            }
+            (Some(wanted), Some(Update::Install { target, phase, .. }))
+                if target.same_work(wanted) && !phase.is_terminal() =>
+            {
+                Update::Install { generation, target: wanted.clone(), phase }
+            }
+            (Some(wanted), _) => {
+                let phase = match &mut self.confirmed {
+                    Some(confirmed) if confirmed.same_work(wanted) => {
+                        *confirmed = wanted.clone();
+                        Phase::Confirmed
+                    }
+                    _ => Phase::Fetching,
+                };
+                Update::Install { generation, target: wanted.clone(), phase }
+            }
+        };
+        self.update = Some(update);
+        self.changed_at_us = now_us;
+        self
+    }
+
+    /// This slot after the agent died and came back: what was under way is to be done again. The
+    /// attempts that had begun stay counted.
+    #[must_use]
+    pub fn recover(mut self, now_us: UnixMicros) -> Self {
+        if let Some(Update::Install { phase, .. }) = &mut self.update
+            && let Phase::Trial(attempts) | Phase::Active { attempts, .. } = *phase
+        {
+            *phase = Phase::Staged(attempts);
+            self.changed_at_us = now_us;
+        }
+        self.forget_old_crashes(now_us);
+        self
+    }
+
+    /// This slot after `event` in the installation of `of`. Events of an installation that is no
+    /// longer wanted change nothing.
+    #[must_use]
+    pub fn apply(mut self, of: &Target, event: Event, now_us: UnixMicros) -> Self {
+        let Some(Update::Install { target, phase, .. }) = &mut self.update else { return self };
+        if !target.same_work(of) {
+            return self;
+        }
+        let Some(next) = next_phase(phase, event, now_us) else { return self };
+        let confirms = next == Phase::Confirmed;
+        let reverts = match &next {
+            Phase::Reverted(failure) if self.confirmed.is_none() => Some(failure.clone()),
+            _ => None,
+        };
+        *phase = match reverts {
+            Some(failure) => Phase::Failed(failure),
+            None => next,
+        };
+        self.changed_at_us = now_us;
+        if confirms {
+            let target = target.clone();
+            if let Some(before) = self.confirmed.replace(target.clone())
+                && !before.same_work(&target)
+            {
+                self.previous = Some(before);
+            }
+            self.crashes_us.clear();
+        }
+        self
+    }
+
+    /// This slot after its serving worker died.
+    #[must_use]
+    pub fn died(mut self, version: VersionId, now_us: UnixMicros) -> Self {
+        if let Some(Update::Install { target, phase, .. }) = &mut self.update
+            && let Phase::Active { attempts, .. } = *phase
+            && target.version_id == version
+        {
+            *phase = Phase::Staged(attempts);
+            self.changed_at_us = now_us;
+            return self;
+        }
+        if self.confirmed.as_ref().is_some_and(|confirmed| confirmed.version_id == version) {
+            self.forget_old_crashes(now_us);
+            self.crashes_us.push(now_us);
+            let surplus = self.crashes_us.len().saturating_sub(MAX_CRASHES);
+            self.crashes_us.drain(..surplus);
+            self.changed_at_us = now_us;
+        }
+        self
+    }
+
+    /// Whether the confirmed version dies too often.
+    pub fn in_crash_loop(&self, now_us: UnixMicros) -> bool {
+        let recent = |at: &&UnixMicros| now_us.saturating_sub(**at) < CRASH_WINDOW_US;
+        self.crashes_us.iter().filter(recent).count() >= CRASH_LIMIT
+    }
+
+    /// Goes back to the version confirmed before. Without one, nothing changes.
+    #[must_use]
+    pub fn revert_to_previous(mut self, failure: Failure, now_us: UnixMicros) -> Self {
+        let Some(previous) = self.previous.take() else { return self };
+        let Some(crashed) = self.confirmed.replace(previous) else { return self };
+        if let Some(Update::Install { target, phase, .. }) = &mut self.update
+            && target.same_work(&crashed)
+        {
+            *phase = Phase::Reverted(failure);
+        }
+        self.crashes_us.clear();
+        self.changed_at_us = now_us;
+        self
+    }
+
+    /// The slot was emptied as wanted.
+    #[must_use]
+    pub fn removed(mut self, now_us: UnixMicros) -> Self {
+        if let Some(Update::Removing { generation }) = self.update {
+            let update = Some(Update::Removed { generation });
+            self = Self { update, changed_at_us: now_us, ..Self::default() };
+        }
+        self
+    }
+
+    fn forget_old_crashes(&mut self, now_us: UnixMicros) {
+        self.crashes_us.retain(|at| now_us.saturating_sub(*at) < CRASH_WINDOW_US);
+    }
+}
+
+/// The phase after `event`; none where the event means nothing in this phase.
+fn next_phase(phase: &Phase, event: Event, now_us: UnixMicros) -> Option<Phase> {
+    Some(match (phase, event) {
+        (Phase::Fetching, Event::Fetched) => Phase::Verifying,
+        (Phase::Verifying, Event::Verified) => Phase::Staged(Attempts::default()),
+        (
+            Phase::Verifying | Phase::Staged(_) | Phase::Trial(_) | Phase::Active { .. },
+            Event::Incomplete,
+        ) => Phase::Fetching,
+        (Phase::Staged(attempts), Event::TrialBegins) => {
+            Phase::Trial(Attempts { trials: attempts.trials + 1, ..*attempts })
+        }
+        (Phase::Trial(attempts), Event::StandbyLost) => Phase::Staged(*attempts),
+        (Phase::Trial(attempts), Event::ActivationBegins) => Phase::Active {
+            attempts: Attempts { trials: 0, activations: attempts.activations + 1 },
+            since_us: now_us,
+        },
+        (Phase::Active { .. }, Event::Confirmed) => Phase::Confirmed,
+        (Phase::Active { .. }, Event::Failed(failure)) => Phase::Reverted(failure),
+        (phase, Event::Failed(failure)) if !phase.is_terminal() => match ever_active(phase) {
+            true => Phase::Reverted(failure),
+            false => Phase::Failed(failure),
+        },
+        (Phase::Staged(attempts), Event::GaveUp(failure)) => match attempts.activations {
+            0 => Phase::Failed(failure),
+            _ => Phase::Reverted(failure),
+        },
+        _ => return None,
+    })
+}
+
+fn ever_active(phase: &Phase) -> bool {
+    matches!(phase, Phase::Staged(attempts) | Phase::Trial(attempts) if attempts.activations > 0)
+}
