@@ -11,10 +11,11 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::api::request::Peer;
@@ -28,19 +29,19 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Running requests get this long to finish after the signal to stop.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
-/// Serves until `stop` becomes true, then finishes what runs.
+/// Serves until `stop` is cancelled, then finishes what runs.
 pub async fn serve(
     listener: TcpListener,
     tls: Arc<ServerConfig>,
     router: Router,
-    mut stop: watch::Receiver<bool>,
+    stop: CancellationToken,
 ) {
     let acceptor = TlsAcceptor::from(tls);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
-            () = told(&mut stop) => break,
+            () = stop.cancelled() => break,
             // Finished connections are taken out, so that the set does not grow.
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => accepted,
@@ -72,17 +73,12 @@ pub async fn serve(
     }
 }
 
-/// Returns when it is time to stop; the sender being gone means the same.
-async fn told(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|&stop| stop).await;
-}
-
 async fn connection(
     socket: TcpStream,
     peer: Peer,
     acceptor: TlsAcceptor,
     router: Router,
-    mut stop: watch::Receiver<bool>,
+    stop: CancellationToken,
 ) {
     let address = peer.0;
     let tls = match timeout(PEER_TIMEOUT, acceptor.accept(socket)).await {
@@ -102,7 +98,7 @@ async fn connection(
     tokio::pin!(connection);
     let served = tokio::select! {
         served = connection.as_mut() => served,
-        () = told(&mut stop) => {
+        () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

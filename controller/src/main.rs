@@ -1,7 +1,9 @@
 //! Entry point of the controller: reads the command line and says what went wrong in one sentence.
 #![forbid(unsafe_code)]
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
@@ -25,10 +27,23 @@ async fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("edgeformer-controller: {error:#}");
+            eprintln!("edgeformer-controller: {}", in_one_sentence(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The chain of causes, without those that the error before has in its own words.
+fn in_one_sentence(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 async fn init(args: InitArgs) -> anyhow::Result<()> {
@@ -78,6 +93,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         admin_listen: args.admin_listen,
         device_listen: args.device_listen,
         ready_file: args.ready_file,
+        cert_lifetime: args.cert_lifetime_s.map(Duration::from_secs),
         device_url: args.device_url,
     };
     serve::serve(&settings).await.context("the controller cannot serve")
@@ -86,7 +102,10 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
 fn log_to_stderr(format: LogFormat) {
     let filter = EnvFilter::try_from_env("EDGEFORMER_LOG")
         .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

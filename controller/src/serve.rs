@@ -5,26 +5,37 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use zeroize::Zeroizing;
 
 use crate::app::{App, Nudges, Parts};
 use crate::clock::SystemClock;
 use crate::config::DataDir;
+use crate::device_listener::tls::{self, DeviceTls};
 use crate::distribution::objects::{Objects, ObjectsError};
 use crate::distribution::staging::{DEFAULT_MAX_PAYLOAD_BYTES, Staging, StagingError};
+use crate::enrolment::{Enroller, EnrolmentError};
 use crate::files::{self, Access, FileError};
 use crate::init::ROOT_KEY_ID;
 use crate::scope::InstallationScope;
+use crate::session::{self, hub::Hub};
 use crate::store::installation::Installation;
 use crate::store::{Store, StoreError, installation};
+use crate::telemetry::service::Metrics;
 use crate::vault::{SecretKind, Vault, VaultError};
-use crate::{api, audit, housekeeping, listener};
+use crate::{api, audit, ca, device_listener, housekeeping, listener};
+
+/// Listeners drain within ten seconds by themselves; what has not ended then is cut off.
+const STOP_LIMIT: Duration = Duration::from_secs(15);
 
 /// Why the controller does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +77,9 @@ pub enum ServeError {
     /// The ready file.
     #[error(transparent)]
     Ready(#[from] FileError),
+    /// Enrolment.
+    #[error(transparent)]
+    Enrolment(#[from] EnrolmentError),
     /// Signals cannot be received.
     #[error("cannot receive signals: {0}")]
     Signals(io::Error),
@@ -84,6 +98,8 @@ pub struct Settings {
     pub device_listen: SocketAddr,
     /// Written when ready.
     pub ready_file: Option<PathBuf>,
+    /// Lifetime of device certificates; the default unless given.
+    pub cert_lifetime: Option<Duration>,
     /// URL shown for devices instead of the listener's own.
     pub device_url: Option<String>,
 }
@@ -111,19 +127,40 @@ pub async fn open(
     Ok((app, row))
 }
 
-fn admin_tls(dir: &DataDir) -> Result<Arc<ServerConfig>, ServeError> {
-    let read = |path: PathBuf| move |source| ServeError::Pem { path, source };
-    let chain = CertificateDer::pem_file_iter(dir.server_cert())
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(read(dir.server_cert()))?;
-    let key = PrivateKeyDer::from_pem_file(dir.server_key()).map_err(read(dir.server_key()))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+/// The server's certificate chain and key, for both listeners.
+struct ServerIdentity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivatePkcs8KeyDer<'static>,
+}
+
+impl ServerIdentity {
+    fn read(dir: &DataDir) -> Result<Self, ServeError> {
+        let failed = |path: PathBuf| move |source| ServeError::Pem { path, source };
+        let chain = CertificateDer::pem_file_iter(dir.server_cert())
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .map_err(failed(dir.server_cert()))?;
+        let key = PrivatePkcs8KeyDer::from_pem_file(dir.server_key())
+            .map_err(failed(dir.server_key()))?;
+        Ok(Self { chain, key })
+    }
+
+    fn admin_tls(&self) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(self.chain.clone(), self.key.clone_key().into())?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+
+    fn device_tls(&self, root_der: Vec<u8>) -> Result<Arc<ServerConfig>, rustls::Error> {
+        tls::server_config(DeviceTls {
+            server_chain_der: self.chain.iter().map(|one| one.to_vec()).collect(),
+            server_key_pkcs8: Zeroizing::new(self.key.secret_pkcs8_der().to_vec()),
+            root_der,
+        })
+    }
 }
 
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
@@ -140,30 +177,59 @@ pub async fn serve(settings: &Settings) -> Result<(), ServeError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
 
     let (app, installation) = open(&settings.dir, settings.database_url.as_deref()).await?;
-    let tls = admin_tls(&settings.dir)?;
+    let identity = ServerIdentity::read(&settings.dir)?;
+    let (admin_tls, device_tls) =
+        (identity.admin_tls()?, identity.device_tls(installation.root_cert_der)?);
+    let lifetime = settings.cert_lifetime.unwrap_or(ca::DEFAULT_DEVICE_LIFETIME);
+    let enroller = Enroller::open(app.clone(), lifetime).await?;
     let (admin, admin_address) = bind(settings.admin_listen).await?;
-    let (stop, stopped) = watch::channel(false);
+    let (devices, device_address) = bind(settings.device_listen).await?;
+
+    let stop = CancellationToken::new();
+    let trust_domain = installation.trust_domain;
+    let hub = Hub::new(app.clone(), stop.clone());
+    let routes = device_routes(&app, &hub, enroller);
     let mut background = JoinSet::new();
     background.spawn(audit::sequencer::run(app.clone()));
     background.spawn(housekeeping::run(app.clone()));
-    let admin = tokio::spawn(listener::serve(admin, tls, api::router(app.clone()), stopped));
+    let mut draining = JoinSet::new();
+    draining.spawn(hub.run());
+    draining.spawn(listener::serve(admin, admin_tls, api::router(app.clone()), stop.clone()));
+    draining.spawn({
+        let (app, trust_domain, stop) = (app.clone(), trust_domain.clone(), stop.clone());
+        async move {
+            let served =
+                device_listener::serve(app, &trust_domain, devices, device_tls, routes, stop).await;
+            if let Err(error) = served {
+                tracing::error!(%error, "the device listener ended");
+            }
+        }
+    });
 
-    let admin_url = url_of(admin_address);
-    announce(settings, &admin_url, &admin_url)?;
-    tracing::info!(%admin_url, trust_domain = installation.trust_domain, "serving");
-
+    let (admin_url, device_url) = (url_of(admin_address), url_of(device_address));
+    let device_url = settings.device_url.clone().unwrap_or(device_url);
+    announce(settings, &admin_url, &device_url)?;
+    tracing::info!(%admin_url, %device_url, %trust_domain, "serving");
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
         _ = interrupt.recv() => tracing::info!("SIGINT: draining"),
     }
-    let _ = stop.send(true);
-    if let Err(error) = admin.await {
-        tracing::error!(%error, "the admin listener ended badly");
+    stop.cancel();
+    let drained = async { while draining.join_next().await.is_some() {} };
+    if timeout(STOP_LIMIT, drained).await.is_err() {
+        tracing::warn!("some connections are cut off: they did not end in time");
     }
     background.shutdown().await;
     app.store.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What devices can call.
+fn device_routes(app: &App, hub: &Arc<Hub>, enroller: Enroller) -> Routes {
+    Routes::new(enroller.into_service())
+        .add_service(session::service(Arc::clone(hub)))
+        .add_service(Metrics::server(app.clone()))
 }
 
 /// A URL that works on this machine, also when the listener takes every address.
@@ -182,7 +248,7 @@ fn announce(settings: &Settings, admin_url: &str, device_url: &str) -> Result<()
     let ready = serde_json::json!({
         "pid": std::process::id(),
         "admin_url": admin_url,
-        "device_url": settings.device_url.as_deref().unwrap_or(device_url),
+        "device_url": device_url,
     });
     files::write(path, ready.to_string().as_bytes(), Access::Everyone)?;
     Ok(())

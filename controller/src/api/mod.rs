@@ -15,7 +15,7 @@ pub mod telemetry;
 pub mod tenants;
 pub mod tokens;
 
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, OriginalUri};
 use axum::http::StatusCode;
 use axum::{Extension, Json, Router, middleware};
 use utoipa::OpenApi;
@@ -88,12 +88,12 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
-async fn no_such_route(uri: axum::http::Uri) -> Problem {
+async fn no_such_route(OriginalUri(uri): OriginalUri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
     Problem::new(StatusCode::NOT_FOUND, "no_such_route", format!("there is nothing at {path}"))
 }
 
-async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> Problem {
+async fn wrong_method(method: axum::http::Method, OriginalUri(uri): OriginalUri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
     Problem::new(
         StatusCode::METHOD_NOT_ALLOWED,
