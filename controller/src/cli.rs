@@ -23,6 +23,10 @@ pub enum Command {
     Migrate(MigrateArgs),
     /// Serve operators and devices until stopped.
     Serve(ServeArgs),
+    /// Write the whole installation to one file; the controller may be running.
+    Backup(BackupArgs),
+    /// Make an installation from a backup, in a new folder and an empty database.
+    Restore(RestoreArgs),
 }
 
 /// Where an installation lives.
@@ -56,6 +60,28 @@ pub struct MigrateArgs {
     /// Where.
     #[command(flatten)]
     pub place: Place,
+}
+
+/// Arguments of `backup`.
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// Where.
+    #[command(flatten)]
+    pub place: Place,
+    /// The file to write. It holds the installation's keys: keep it as safe as the installation.
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// Arguments of `restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// Where; the folder must be new or empty.
+    #[command(flatten)]
+    pub place: Place,
+    /// The file that `backup` wrote.
+    #[arg(long)]
+    pub from: PathBuf,
 }
 
 /// Arguments of `serve`.

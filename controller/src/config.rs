@@ -7,6 +7,9 @@ use data_encoding::BASE64;
 
 use crate::store::connect::sqlite_url;
 
+const STAGING: &str = "staging";
+const DATABASE: &str = "controller.db";
+
 /// The data folder of an installation.
 #[derive(Debug, Clone)]
 pub struct DataDir(PathBuf);
@@ -54,16 +57,22 @@ impl DataDir {
 
     /// Uploads while they are sealed.
     pub fn staging(&self) -> PathBuf {
-        self.0.join("staging")
+        self.0.join(STAGING)
     }
 
     /// The database to use: the one given, or a SQLite file in here.
     pub fn database_url(&self, given: Option<&str>, create: bool) -> String {
         match given {
             Some(url) => url.to_owned(),
-            None => sqlite_url(&self.0.join("controller.db"), create),
+            None => sqlite_url(&self.0.join(DATABASE), create),
         }
     }
+}
+
+/// Whether this entry of a data folder is copied by a backup. The database is dumped as rows, and
+/// uploads that did not finish are worth nothing.
+pub fn is_backed_up(name: &str) -> bool {
+    !name.starts_with(DATABASE) && name != STAGING && !name.ends_with(".lock")
 }
 
 /// PEM (RFC 7468) of some DER.

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use edgeformer_controller::cli::{Cli, Command, InitArgs, LogFormat, MigrateArgs, ServeArgs};
+use edgeformer_controller::backup;
+use edgeformer_controller::cli::{
+    BackupArgs, Cli, Command, InitArgs, LogFormat, MigrateArgs, RestoreArgs, ServeArgs,
+};
 use edgeformer_controller::clock::{Clock, SystemClock};
 use edgeformer_controller::config::DataDir;
 use edgeformer_controller::init::{self, NewInstallation};
@@ -23,6 +26,8 @@ async fn main() -> ExitCode {
         Command::Init(args) => init(args).await,
         Command::Migrate(args) => migrate(args).await,
         Command::Serve(args) => serve(args).await,
+        Command::Backup(args) => save(args).await,
+        Command::Restore(args) => restore(args).await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -97,6 +102,46 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         device_url: args.device_url,
     };
     serve::serve(&settings).await.context("the controller cannot serve")
+}
+
+async fn save(args: BackupArgs) -> anyhow::Result<()> {
+    let dir = DataDir::new(&args.place.data_dir).context("reading the working directory")?;
+    let store =
+        Store::connect(&dir.database_url(args.place.database_url.as_deref(), false)).await?;
+    store.check_schema().await?;
+    let saved = backup::save(&store, &dir, &args.out, SystemClock.now())
+        .await
+        .context("no backup was written")?;
+    store.close().await;
+    println!(
+        "Wrote {} ({} bytes): {} rows of {} tables, {} files.",
+        saved.path.display(),
+        saved.size_bytes,
+        saved.rows,
+        saved.tables,
+        saved.files
+    );
+    println!("It holds the installation's keys: keep it as safe as the installation.");
+    Ok(())
+}
+
+async fn restore(args: RestoreArgs) -> anyhow::Result<()> {
+    let dir = DataDir::new(&args.place.data_dir).context("reading the working directory")?;
+    let url = args.place.database_url.as_deref();
+    let restored = backup::restore(&args.from, &dir, url, SystemClock.now())
+        .await
+        .context("nothing was restored")?;
+    println!(
+        "Restored {} rows of the backup made at {} to {}; the epoch is {} now.",
+        restored.rows,
+        restored.made_at,
+        dir.path().display(),
+        restored.epoch
+    );
+    println!(
+        "Stop the old controller for good before you serve this one: devices follow the newer epoch."
+    );
+    Ok(())
 }
 
 fn log_to_stderr(format: LogFormat) {

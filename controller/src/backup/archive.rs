@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use ring::digest;
@@ -48,19 +48,25 @@ impl Writer {
     /// Adds a file under `name`.
     pub(super) fn add_file(&mut self, name: &str, path: &Path) -> Result<(), BackupError> {
         let file = File::open(path).map_err(io("read", path))?;
-        let size = file.metadata().map_err(io("read", path))?.len();
-        self.add(name, size, file)
+        let metadata = file.metadata().map_err(io("read", path))?;
+        self.add(name, metadata.len(), metadata.permissions().mode() & 0o777, file)
     }
 
     /// Adds bytes under `name`.
     pub(super) fn add_bytes(&mut self, name: &str, bytes: &[u8]) -> Result<(), BackupError> {
-        self.add(name, bytes.len() as u64, bytes)
+        self.add(name, bytes.len() as u64, 0o600, bytes)
     }
 
-    fn add(&mut self, name: &str, size: u64, from: impl Read) -> Result<(), BackupError> {
+    fn add(
+        &mut self,
+        name: &str,
+        size: u64,
+        mode: u32,
+        from: impl Read,
+    ) -> Result<(), BackupError> {
         let mut header = tar::Header::new_gnu();
         header.set_size(size);
-        header.set_mode(0o600);
+        header.set_mode(mode);
         header.set_mtime(0);
         let mut digesting = Digesting::new(from.take(size));
         self.tar
@@ -121,10 +127,11 @@ pub(super) fn unpack(archive: &Path, into: &Path) -> Result<(), BackupError> {
         if let Some(folder) = target.parent() {
             std::fs::create_dir_all(folder).map_err(io("create", folder))?;
         }
+        let mode = entry.header().mode().map_err(|error| damaged(error.to_string()))? & 0o777;
         let mut out = OpenOptions::new()
             .write(true)
             .create_new(true)
-            .mode(0o600)
+            .mode(mode)
             .open(&target)
             .map_err(io("create", &target))?;
         let mut digesting = Digesting::new(&mut entry);
@@ -203,6 +210,11 @@ mod tests {
         let mut writer = Writer::create(&target).unwrap();
         writer.add_bytes("backup.json", b"{}").unwrap();
         writer.add_bytes("data/kek", &[7; 5000]).unwrap();
+        let readable = folder.join("ca.pem");
+        std::fs::write(&readable, "certificate").unwrap();
+        std::fs::set_permissions(&readable, std::fs::Permissions::from_mode(0o644)).unwrap();
+        writer.add_file("data/ca.pem", &readable).unwrap();
+        std::fs::remove_file(&readable).unwrap();
         writer.finish().unwrap();
         target
     }
@@ -214,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_in_comes_out_private_and_nothing_is_left_beside_it() {
+    fn what_goes_in_comes_out_with_its_permissions_and_nothing_is_left_beside_it() {
         let folder = tempfile::tempdir().unwrap();
         let target = archive(folder.path());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -222,10 +234,11 @@ mod tests {
         unpack(&target, into.path()).unwrap();
         let kek = into.path().join("data/kek");
         assert_eq!(std::fs::read(&kek).unwrap(), [7; 5000]);
-        use std::os::unix::fs::PermissionsExt;
         for file in [&target, &kek] {
             assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         }
+        let readable = into.path().join("data/ca.pem").metadata().unwrap().permissions();
+        assert_eq!(readable.mode() & 0o777, 0o644);
     }
 
     #[test]

@@ -29,12 +29,6 @@ const SUMS: &str = "SHA256SUMS";
 const TABLES: &str = "tables";
 const DATA: &str = "data";
 
-/// Files of the data folder that are not part of a backup: the database is dumped as rows, and
-/// uploads that did not finish are worth nothing.
-fn is_left_out(name: &str) -> bool {
-    name.starts_with("controller.db") || name == "uploads" || name.ends_with(".lock")
-}
-
 /// The first entry of an archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Meta {

@@ -7,9 +7,9 @@ use super::archive::unpack;
 use super::{BackupError, DATA, FORMAT, META, Meta, TABLES, io};
 use crate::audit::{Intent, Resource};
 use crate::clock::Timestamp;
+use crate::config::DataDir;
 use crate::policy::Action;
 use crate::scope::InstallationScope;
-use crate::store::connect::sqlite_url;
 use crate::store::{Store, dump, installation};
 
 /// What was restored.
@@ -23,15 +23,15 @@ pub struct Restored {
     pub epoch: u64,
 }
 
-/// Restores `archive` into the new folder `data_dir`, and into `database_url` or, without one, into
-/// a database file in that folder named `database_file`.
+/// Restores `archive` into the new folder `dir`, and into `database_url` or, without one, into the
+/// database file of that folder.
 pub async fn restore(
     archive: &Path,
-    data_dir: &Path,
+    dir: &DataDir,
     database_url: Option<&str>,
-    database_file: &str,
     now: Timestamp,
 ) -> Result<Restored, BackupError> {
+    let data_dir = dir.path();
     if std::fs::read_dir(data_dir).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(BackupError::NotEmpty { what: data_dir.display().to_string() });
     }
@@ -39,8 +39,8 @@ pub async fn restore(
     let meta = read_meta(archive, staging.path())?;
     let data = staging.path().join(DATA);
     std::fs::create_dir_all(&data).map_err(io("create", &data))?;
-    let local = sqlite_url(&data.join(database_file), true);
-    let store = Store::connect(database_url.unwrap_or(&local)).await?;
+    let here = DataDir::new(&data).map_err(io("find", &data))?;
+    let store = Store::connect(&here.database_url(database_url, true)).await?;
     let restored = restore_rows(&store, &meta, &staging.path().join(TABLES), now).await;
     store.close().await;
     let restored = restored?;

@@ -5,8 +5,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::archive::Writer;
-use super::{BackupError, DATA, FORMAT, META, Meta, TABLES, io, is_left_out};
+use super::{BackupError, DATA, FORMAT, META, Meta, TABLES, io};
 use crate::clock::Timestamp;
+use crate::config::{DataDir, is_backed_up};
 use crate::scope::InstallationScope;
 use crate::store::{Store, dump};
 
@@ -25,10 +26,10 @@ pub struct Saved {
     pub files: usize,
 }
 
-/// Writes the installation in `data_dir` and `store` to the new file `out`.
+/// Writes the installation in `dir` and `store` to the new file `out`.
 pub async fn save(
     store: &Store,
-    data_dir: &Path,
+    dir: &DataDir,
     out: &Path,
     now: Timestamp,
 ) -> Result<Saved, BackupError> {
@@ -53,7 +54,7 @@ pub async fn save(
         schema: store.schema_version().await?,
         tables,
     };
-    let data_dir = data_dir.to_owned();
+    let data_dir = dir.path().to_owned();
     // Files are read and written on a thread that may block.
     tokio::task::spawn_blocking(move || {
         let json = serde_json::to_vec_pretty(&meta).expect("strings and numbers");
@@ -85,7 +86,7 @@ fn add_folder(writer: &mut Writer, folder: &Path, name: &str) -> Result<usize, B
     let mut files = 0;
     for entry in entries {
         let Some(part) = entry.file_name().to_str().map(str::to_owned) else { continue };
-        if is_left_out(&part) {
+        if !is_backed_up(&part) {
             continue;
         }
         let (path, name) = (entry.path(), format!("{name}/{part}"));

@@ -5,27 +5,30 @@ use std::path::Path;
 use super::{BackupError, restore, save};
 use crate::audit::{Intent, Resource};
 use crate::clock::Timestamp;
+use crate::config::DataDir;
 use crate::policy::Action;
 use crate::scope::InstallationScope;
-use crate::store::connect::sqlite_url;
 use crate::store::installation::{self, Installation};
 use crate::store::{Store, dump};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000_000);
-const DATABASE: &str = "controller.db";
+
+fn dir(path: &Path) -> DataDir {
+    DataDir::new(path).unwrap()
+}
 
 async fn open(data_dir: &Path) -> Store {
-    let store = Store::connect(&sqlite_url(&data_dir.join(DATABASE), true)).await.unwrap();
+    let store = Store::connect(&dir(data_dir).database_url(None, true)).await.unwrap();
     store.migrate().await.unwrap();
     store
 }
 
 async fn installation_in(data_dir: &Path) -> Store {
     std::fs::create_dir_all(data_dir.join("objects/tenants/t")).unwrap();
-    std::fs::create_dir_all(data_dir.join("uploads")).unwrap();
+    std::fs::create_dir_all(data_dir.join("staging")).unwrap();
     std::fs::write(data_dir.join("kek"), [1; 32]).unwrap();
     std::fs::write(data_dir.join("objects/tenants/t/chunk"), vec![2; 70_000]).unwrap();
-    std::fs::write(data_dir.join("uploads/half"), b"not finished").unwrap();
+    std::fs::write(data_dir.join("staging/half"), b"not finished").unwrap();
     let store = open(data_dir).await;
     let scope = InstallationScope::system("test");
     let intent = Intent::new(Action::InstallationInit, Resource::new("installation", "1"));
@@ -49,7 +52,7 @@ async fn found(data_dir: &Path) -> Installation {
 }
 
 async fn bring_back(archive: &Path, to: &Path, now: Timestamp) -> Result<u64, BackupError> {
-    restore(archive, to, None, DATABASE, now).await.map(|restored| restored.epoch)
+    restore(archive, &dir(to), None, now).await.map(|restored| restored.epoch)
 }
 
 #[tokio::test]
@@ -58,7 +61,7 @@ async fn an_installation_comes_back_in_a_new_epoch_without_what_was_unfinished()
     let (old, new) = (folder.path().join("old"), folder.path().join("new"));
     let store = installation_in(&old).await;
     let archive = folder.path().join("backup.tar");
-    let saved = save(&store, &old, &archive, NOW).await.unwrap();
+    let saved = save(&store, &dir(&old), &archive, NOW).await.unwrap();
     assert_eq!(saved.files, 2, "kek and one object");
     assert!(saved.rows >= 2, "the installation and its audit record");
 
@@ -67,7 +70,7 @@ async fn an_installation_comes_back_in_a_new_epoch_without_what_was_unfinished()
     assert_eq!(row.epoch, epoch);
     assert_eq!((row.trust_domain.as_str(), row.root_cert_der.len()), ("example.test", 4));
     assert_eq!(std::fs::read(new.join("objects/tenants/t/chunk")).unwrap(), vec![2; 70_000]);
-    assert!(!new.join("uploads").exists());
+    assert!(!new.join("staging").exists());
 
     let later = NOW.plus(std::time::Duration::from_secs(60));
     let again = bring_back(&archive, &folder.path().join("again"), later).await.unwrap();
@@ -80,15 +83,15 @@ async fn a_restore_never_touches_what_is_there_and_leaves_nothing_when_it_fails(
     let old = folder.path().join("old");
     let store = installation_in(&old).await;
     let archive = folder.path().join("backup.tar");
-    save(&store, &old, &archive, NOW).await.unwrap();
+    save(&store, &dir(&old), &archive, NOW).await.unwrap();
 
     let refused = bring_back(&archive, &old, NOW).await.unwrap_err();
     assert!(matches!(refused, BackupError::NotEmpty { .. }), "{refused}");
     assert_eq!(found(&old).await.epoch, 1);
 
-    let occupied = sqlite_url(&old.join(DATABASE), false);
+    let occupied = dir(&old).database_url(None, false);
     let new = folder.path().join("new");
-    let refused = restore(&archive, &new, Some(&occupied), DATABASE, NOW).await.unwrap_err();
+    let refused = restore(&archive, &dir(&new), Some(&occupied), NOW).await.unwrap_err();
     assert!(matches!(refused, BackupError::NotEmpty { .. }), "{refused}");
 
     let bytes = std::fs::read(&archive).unwrap();
