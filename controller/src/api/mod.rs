@@ -15,7 +15,7 @@ pub mod telemetry;
 pub mod tenants;
 pub mod tokens;
 
-use axum::extract::{DefaultBodyLimit, OriginalUri};
+use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::{Extension, Json, Router, middleware};
 use utoipa::OpenApi;
@@ -23,6 +23,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use crate::app::App;
 use crate::problem::Problem;
+use request::RequestInfo;
 use route::Routes;
 
 /// Largest JSON body: the longest list of device ids in a selector fits several times.
@@ -88,16 +89,12 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
-async fn no_such_route(OriginalUri(uri): OriginalUri) -> Problem {
-    let path: String = uri.path().chars().take(200).collect();
-    Problem::new(StatusCode::NOT_FOUND, "no_such_route", format!("there is nothing at {path}"))
+async fn no_such_route(Extension(request): Extension<RequestInfo>) -> Problem {
+    let detail = format!("nothing answers {}", request.path);
+    Problem::new(StatusCode::NOT_FOUND, "no_such_route", detail)
 }
 
-async fn wrong_method(method: axum::http::Method, OriginalUri(uri): OriginalUri) -> Problem {
-    let path: String = uri.path().chars().take(200).collect();
-    Problem::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        format!("{path} does not answer {method}"),
-    )
+async fn wrong_method(Extension(request): Extension<RequestInfo>) -> Problem {
+    let detail = format!("{} has the wrong method: see the Allow header", request.path);
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
 }
