@@ -4,4 +4,7 @@
 //! The planner decides and touches nothing; the reconciler carries its actions out, on a timer and on
 //! a nudge. What a device is to run changes only by compare-and-set on its generation.
 
+pub mod planner;
+pub mod reconciler;
 pub mod types;
+pub mod waiting;

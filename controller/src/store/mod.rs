@@ -5,7 +5,9 @@
 //! the action and commits its audit record with it. Never hold one open across network I/O.
 
 pub mod api_tokens;
+pub mod assignments;
 pub mod audit_log;
+pub mod candidates;
 pub mod connect;
 pub mod devices;
 pub mod dump;
@@ -14,6 +16,8 @@ pub mod enrolments;
 pub mod idempotency;
 pub mod installation;
 pub mod presence;
+pub mod rollout_devices;
+pub mod rollouts;
 pub mod sessions;
 pub mod telemetry;
 pub mod tenants;
