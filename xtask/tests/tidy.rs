@@ -9,6 +9,10 @@ use serde_json::Value;
 
 /// Files longer than this hold more than one idea.
 const MAX_LINES: usize = 600;
+/// Functions longer than this do more than one thing.
+const MAX_FUNCTION_LINES: usize = 70;
+/// Exceptions: one flat `match`, and the pass through the model.
+const LONG_FUNCTIONS: [&str; 1] = ["fn forward"];
 /// Crates that may hold `unsafe`, in kernels and memory mapping alone.
 const UNSAFE_CRATES: [&str; 1] = ["edgeformer-engine"];
 
@@ -22,6 +26,42 @@ fn files_are_short() {
         })
         .collect();
     assert!(long.is_empty(), "longer than {MAX_LINES} lines:\n{}", long.join("\n"));
+}
+
+#[test]
+fn functions_are_short() {
+    let long: Vec<String> = sources(&["rs"])
+        .into_iter()
+        .flat_map(|path| long_functions(&path))
+        .filter(|found| !LONG_FUNCTIONS.iter().any(|name| found.contains(name)))
+        .collect();
+    assert!(long.is_empty(), "longer than {MAX_FUNCTION_LINES} lines:\n{}", long.join("\n"));
+}
+
+/// Formatted code closes a function with a brace at the indentation of its first line.
+fn long_functions(path: &Path) -> Vec<String> {
+    let text = read(path);
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let code = line.trim_start();
+        let Some(name) = function_name(code) else { continue };
+        let close = format!("{}}}", &line[..line.len() - code.len()]);
+        let length = lines[start..].iter().position(|l| *l == close).map_or(0, |end| end + 1);
+        if length > MAX_FUNCTION_LINES {
+            found.push(format!("{}:{}: fn {name}: {length} lines", shown(path), start + 1));
+        }
+    }
+    found
+}
+
+fn function_name(code: &str) -> Option<&str> {
+    let before = code.split("fn ").next()?;
+    let is_start = before.split_whitespace().all(|word| {
+        ["pub", "async", "const", "unsafe", "extern"].contains(&word) || word.starts_with("pub(")
+    });
+    let name = code.get(before.len()..)?.strip_prefix("fn ")?;
+    (is_start && !code.ends_with(';')).then(|| name.split(['(', '<']).next().unwrap_or(name))
 }
 
 #[test]
