@@ -6,16 +6,21 @@
 
 pub mod cli;
 pub mod clock;
+pub mod commands;
+pub mod daemon;
 pub mod durable;
 pub mod facts;
 pub mod fetch;
 pub mod identity;
 pub mod local_commands;
 pub mod local_keys;
+pub mod lock;
+pub mod logging;
 pub mod reconcile;
 pub mod serve;
 pub mod session;
 pub mod slots;
+pub mod status;
 pub mod supervisor;
 pub mod telemetry;
 pub mod worker;

@@ -3,9 +3,11 @@
 
 use clap::Parser;
 use edgeformer_agent::cli::{Cli, Command};
-use edgeformer_agent::{local_commands, worker};
+use edgeformer_agent::{commands, daemon, local_commands, worker};
 
 fn main() -> std::process::ExitCode {
+    // Before any TLS: a second provider in the process would make the choice ambiguous.
+    let _already_installed = rustls::crypto::ring::default_provider().install_default();
     match run(Cli::parse().command) {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
@@ -22,8 +24,13 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Quantize(args) => local_commands::quantize(args),
         Command::Key(command) => local_commands::key(command),
         Command::Worker(args) => worker::run(args),
-        Command::Enroll(_) | Command::Run(_) | Command::Status(_) | Command::SupportBundle(_) => {
-            anyhow::bail!("this build has no daemon")
-        }
+        Command::Enroll(args) => block_on(commands::enroll(args)),
+        Command::Run(args) => block_on(daemon::run(args)),
+        Command::Status(args) => commands::status(args),
+        Command::SupportBundle(args) => commands::support_bundle(args),
     }
+}
+
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }

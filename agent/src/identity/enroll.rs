@@ -20,6 +20,7 @@ use super::renew::check_key;
 use super::store::{Certificate, Identity, IdentityError};
 use super::tls::{ClientAuth, TlsError, client_config};
 use crate::clock::Clock;
+use crate::lock::{self, LockError};
 use crate::{durable, facts};
 
 /// A few certificates.
@@ -94,14 +95,15 @@ pub enum EnrolError {
     /// The state directory cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// The controller knows no such token, or it is expired or used up.
-    #[error(
-        "the controller refuses the token: {0}: ask for a new one (`edgeformer enrolment-token create`)"
-    )]
-    Token(String),
-    /// The controller refuses for another reason.
+    /// The controller refuses: the token, or the device. Its words say what to do.
     #[error("the controller refuses to enrol this device: {0}")]
     Refused(String),
+    /// The call did not get through, or the controller is in trouble.
+    #[error("enrolment did not get through ({0}): run the same command again, nothing is lost")]
+    Call(String),
+    /// Another process works on the state directory.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// The answer cannot be used.
     #[error("the controller's answer cannot be used: {0}")]
     Answer(String),
@@ -127,6 +129,7 @@ pub async fn enroll(
     let roots = read_roots(&request.ca)?;
     let tls = client_config(&roots, ClientAuth::Anonymous, clock)?;
     let channel = dial::connect(&controller, tls).await?;
+    let _alone = lock::acquire(state_dir)?;
     let keys: Arc<dyn DeviceKeys> = Arc::new(FileKeys::open_or_create(&state_dir.join("keys"))?);
     let facts = facts::gather(state_dir);
     let name = request.name.unwrap_or_else(|| facts.hostname.clone());
@@ -175,8 +178,12 @@ fn accept(
 fn classify(status: tonic::Status) -> EnrolError {
     let text = status.message().to_owned();
     match status.code() {
-        Code::Unauthenticated | Code::PermissionDenied | Code::NotFound => EnrolError::Token(text),
-        _ => EnrolError::Refused(format!("{text} ({:?})", status.code())),
+        Code::Unauthenticated
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::InvalidArgument
+        | Code::NotFound => EnrolError::Refused(text),
+        code => EnrolError::Call(format!("{code:?}: {text}")),
     }
 }
 

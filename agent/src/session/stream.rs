@@ -242,5 +242,8 @@ fn failed(text: &str) -> SessionError {
 
 fn explain(status: tonic::Status) -> SessionError {
     let text = format!("{:?}: {}", status.code(), chain(&status));
-    SessionError::Stream { text, certificate_expired: says_certificate_expired(&status) }
+    // A controller lets an expired certificate through TLS, to say so in words.
+    let certificate_expired =
+        status.code() == tonic::Code::Unauthenticated || says_certificate_expired(&status);
+    SessionError::Stream { text, certificate_expired }
 }

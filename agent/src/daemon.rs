@@ -1,0 +1,319 @@
+//! The running agent: puts the parts together, and takes them apart again on SIGTERM. The local
+//! listener comes up first and goes down last but the workers, whether a controller is there or not.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Channel;
+
+use crate::cli::RunArgs;
+use crate::clock::{Clock, rfc3339};
+use crate::fetch::chunks::ChunkStore;
+use crate::fetch::versions::Opening;
+use crate::fetch::{Limits, Store};
+use crate::identity::{DeviceKeys, FileKeys, Identity};
+use crate::reconcile::Handle;
+use crate::reconcile::ledger::{LedgerStore, Source};
+use crate::reconcile::report::{Board, SlotReport};
+use crate::serve::{self, ServeConfig};
+use crate::session::{self, Connection, Links, Parts};
+use crate::slots::{RequestMeasurement, SlotName, Workers};
+use crate::status::document::{Device, Link, Slot, Status};
+use crate::supervisor::{Supervisor, SupervisorConfig};
+use crate::telemetry::{Exporter, Settings, Spool};
+use crate::{durable, facts, lock, logging, status};
+
+/// Measurements that wait to be aggregated; more are dropped, never waited for.
+const MEASUREMENTS: usize = 1024;
+
+/// Workers have this long to end when the agent stops.
+const WORKERS_STOP: Duration = Duration::from_secs(10);
+
+/// The parts other than the local API have this long to end.
+const TASKS_STOP: Duration = Duration::from_secs(5);
+
+/// What the status document is made from.
+struct Observed {
+    started_at: String,
+    clock: Clock,
+    identity: watch::Receiver<Identity>,
+    connection: watch::Receiver<Connection>,
+    reconcile: Handle,
+    board: watch::Receiver<Board>,
+    supervisor: Supervisor,
+    local_url: String,
+    memory_limit_bytes: Option<u64>,
+    state_dir: std::path::PathBuf,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(args: RunArgs) -> anyhow::Result<()> {
+    let state_dir = std::path::absolute(&args.state_dir)?;
+    let identity = Identity::load(&state_dir)?;
+    let _alone = lock::acquire(&state_dir)?;
+    logging::start(&state_dir, args.log_format).context("the log file cannot be opened")?;
+    let clock = Clock::open(&state_dir);
+    let keys: Arc<dyn DeviceKeys> = Arc::new(FileKeys::open_or_create(&state_dir.join("keys"))?);
+    let reconcile = Handle::new(Arc::new(open_ledger(&state_dir, &clock)?), clock.clone());
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+
+    let listener = serve::bind(args.listen, args.allow_remote).await?;
+    let local_url = format!("http://{}", listener.local_addr()?);
+    let memory_limit_bytes = args.memory_limit_mb.map(|mib| mib.saturating_mul(1 << 20));
+    let supervisor =
+        Supervisor::start(SupervisorConfig { memory_limit_bytes, ..Default::default() });
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"), device = %identity.device_id, name = identity.name,
+        controller = %identity.controller, local_api = local_url, "the agent is up"
+    );
+
+    let links = links(identity.clone(), &clock);
+    let observed = Observed {
+        started_at: rfc3339(clock.now_us()),
+        clock: clock.clone(),
+        identity: links.identity.subscribe(),
+        connection: links.connection.subscribe(),
+        reconcile: reconcile.clone(),
+        board: reconcile.board(),
+        supervisor: supervisor.clone(),
+        local_url: local_url.clone(),
+        memory_limit_bytes,
+        state_dir: state_dir.clone(),
+    };
+    let socket = status::bind(&state_dir).context("the status socket cannot be made")?;
+    let opening = Opening {
+        tenant_id: identity.tenant_id,
+        device_id: identity.device_id,
+        release_public: identity.release_public,
+        keys: Arc::clone(&keys),
+    };
+    let limits = Limits { memory_bytes: memory_limit_bytes };
+    let chunks = ChunkStore::new(&state_dir);
+    let store = Store::new(&state_dir, chunks, opening, links.channel.subscribe(), limits);
+    let (measurements, measured) = mpsc::channel(MEASUREMENTS);
+    let exporter = exporter(&state_dir, &args, &identity, measured, links.channel.subscribe())?;
+    let sessions = links.sessions.subscribe();
+    let boot_id = uuid::Uuid::new_v4().to_string();
+    let parts = Parts {
+        state_dir: state_dir.clone(),
+        keys,
+        clock,
+        boot_id,
+        reconcile: reconcile.clone(),
+        links,
+    };
+
+    let (stop, serving_stop) = (CancellationToken::new(), CancellationToken::new());
+    let tasks = TaskTracker::new();
+    tasks.spawn(session::run(parts, stop.clone()));
+    tasks.spawn(exporter.run(SystemTime::now, stop.clone()));
+    tasks.spawn(status::serve(socket, move || observed.status(), stop.clone()));
+    tasks.spawn(tell_applications(reconcile.board(), supervisor.clone(), stop.clone()));
+    let (workers, until) = (supervisor.clone(), stop.clone());
+    let for_slots = reconcile.clone();
+    tasks.spawn(async move { for_slots.run(workers, store, sessions, until).await });
+    let config = ServeConfig {
+        state_dir,
+        allow_remote: args.allow_remote,
+        allowed_origins: args.allowed_origins,
+    };
+    let api = tokio::spawn(serve_api(
+        listener,
+        config,
+        supervisor.clone(),
+        measurements,
+        serving_stop.clone(),
+    ));
+    if let Some(path) = &args.ready_file {
+        write_ready(path, &local_url)?;
+    }
+
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+    }
+    // Applications first: their open requests still need the workers.
+    serving_stop.cancel();
+    let _ = api.await;
+    stop.cancel();
+    tasks.close();
+    if tokio::time::timeout(TASKS_STOP, tasks.wait()).await.is_err() {
+        tracing::warn!("some parts of the agent did not end in time");
+    }
+    stop_workers(&supervisor).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn serve_api(
+    listener: TcpListener,
+    config: ServeConfig,
+    supervisor: Supervisor,
+    measurements: mpsc::Sender<RequestMeasurement>,
+    stop: CancellationToken,
+) {
+    serve::run(listener, config, supervisor, measurements, stop).await;
+}
+
+fn open_ledger(state_dir: &Path, clock: &Clock) -> anyhow::Result<LedgerStore> {
+    let (ledger, source) = LedgerStore::open(state_dir)?;
+    if let Source::Previous(what) = source {
+        tracing::error!(
+            what,
+            "the ledger was damaged; going on with the copy before it, which may lack the \
+                   newest desired state until the controller sends it again"
+        );
+    }
+    let now_us = clock.now_us();
+    ledger.change(|ledger| ledger.recover(now_us))?;
+    Ok(ledger)
+}
+
+fn links(identity: Identity, clock: &Clock) -> Links {
+    let away = Connection::Away {
+        since_unix_us: clock.now_us(),
+        failures: 0,
+        error: "not tried yet".to_owned(),
+        next_attempt_unix_us: clock.now_us(),
+    };
+    Links {
+        channel: watch::channel(None).0,
+        sessions: watch::channel(0).0,
+        connection: watch::channel(away).0,
+        identity: watch::channel(identity).0,
+    }
+}
+
+fn exporter(
+    state_dir: &Path,
+    args: &RunArgs,
+    identity: &Identity,
+    measured: mpsc::Receiver<RequestMeasurement>,
+    channel: watch::Receiver<Option<Channel>>,
+) -> anyhow::Result<Exporter> {
+    let spool = Spool::open(&state_dir.join("telemetry"))?;
+    let settings = Settings {
+        device_id: identity.device_id.to_string(),
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        interval: Duration::from_secs(args.telemetry_interval_s.into()),
+    };
+    Ok(Exporter::new(settings, spool, measured, channel))
+}
+
+/// Applications that ask for a model that is not there yet are told what it waits for.
+async fn tell_applications(
+    mut board: watch::Receiver<Board>,
+    supervisor: Supervisor,
+    stop: CancellationToken,
+) {
+    let mut told: Vec<SlotName> = Vec::new();
+    loop {
+        let now = board.borrow_and_update().clone();
+        for slot in told.drain(..).filter(|slot| !now.contains_key(slot)) {
+            supervisor.set_waiting(&slot, None);
+        }
+        for (slot, report) in &now {
+            supervisor.set_waiting(slot, waits_for(report));
+            told.push(slot.clone());
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = board.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+fn waits_for(report: &SlotReport) -> Option<String> {
+    if report.serving_version_id.is_some() || report.model.is_empty() {
+        return None;
+    }
+    let stage = report.stage.name();
+    Some(match (report.message.is_empty(), report.bytes_total) {
+        (false, _) => format!("{stage}: {}", report.message),
+        (true, 0) => stage.to_owned(),
+        (true, total) => format!(
+            "{stage}: {} of {}",
+            facts::human_bytes(report.bytes_done),
+            facts::human_bytes(total)
+        ),
+    })
+}
+
+async fn stop_workers(supervisor: &Supervisor) {
+    let slots: Vec<SlotName> = supervisor.serving().into_iter().map(|one| one.slot).collect();
+    let all = futures::future::join_all(slots.iter().map(|slot| supervisor.stop(slot)));
+    if tokio::time::timeout(WORKERS_STOP, all).await.is_err() {
+        tracing::warn!("some model workers did not end in time; they end with the agent");
+    }
+}
+
+fn write_ready(path: &Path, local_url: &str) -> anyhow::Result<()> {
+    let ready = serde_json::json!({ "pid": std::process::id(), "http_url": local_url });
+    let path = std::path::absolute(path)?;
+    durable::write(&path, &serde_json::to_vec(&ready)?)
+        .with_context(|| format!("the ready file {} cannot be written", path.display()))
+}
+
+impl Observed {
+    fn status(&self) -> Status {
+        let identity = self.identity.borrow().clone();
+        let serving = self.supervisor.serving();
+        let board = self.board.borrow().clone();
+        let slots = board.iter().map(|(name, report)| {
+            let worker = serving.iter().find(|one| one.slot == *name);
+            Slot {
+                slot: name.to_string(),
+                report: serde_json::to_value(report).unwrap_or_default(),
+                worker_pid: worker.map(|one| one.pid),
+                worker_rss_bytes: worker.map(|one| one.rss_bytes),
+            }
+        });
+        Status {
+            agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started_at: self.started_at.clone(),
+            now: rfc3339(self.clock.now_us()),
+            device: Device {
+                id: identity.device_id.to_string(),
+                tenant_id: identity.tenant_id.to_string(),
+                name: identity.name,
+                controller: identity.controller.to_string(),
+                certificate_expires_at: rfc3339(identity.certificate.not_after_us),
+            },
+            connection: link(&self.connection.borrow()),
+            generation: self.reconcile.held().map(|generation| generation.to_string()),
+            local_url: self.local_url.clone(),
+            slots: slots.collect(),
+            memory_available_bytes: facts::memory().available_bytes,
+            memory_limit_bytes: self.memory_limit_bytes,
+            disk_free_bytes: facts::disk_free_bytes(&self.state_dir).unwrap_or(0),
+        }
+    }
+}
+
+fn link(connection: &Connection) -> Link {
+    match connection {
+        Connection::Connected { since_unix_us, controller_version } => Link {
+            connected: true,
+            since: rfc3339(*since_unix_us),
+            controller_version: Some(controller_version.clone()),
+            error: None,
+            next_attempt_at: None,
+        },
+        Connection::Away { since_unix_us, error, next_attempt_unix_us, .. } => Link {
+            connected: false,
+            since: rfc3339(*since_unix_us),
+            controller_version: None,
+            error: Some(error.clone()),
+            next_attempt_at: Some(rfc3339(*next_attempt_unix_us)),
+        },
+    }
+}
