@@ -1,0 +1,117 @@
+//! Logging in, tenants and the two kinds of tokens.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{Consent, Limit, value};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The token is read from --token-file, else from --token or EDGEFORMER_TOKEN, else from standard
+input (asked for without echo on a terminal). The login is saved, readable by you alone, in
+$EDGEFORMER_CONFIG or ~/.config/edgeformer/config.json, with a copy of the CA certificate.
+
+Examples:
+  edgeformer login --url https://fleet.example:8443 --ca ca.pem --token-file admin.token
+  edgeformer login --url https://fleet.example:8443 --ca ca.pem < admin.token")]
+pub struct Login {
+    /// File that holds the token
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Tenant {
+    /// Create a tenant and its first administrator token
+    #[command(after_help = "\
+Examples:
+  edgeformer tenant create acme
+  edgeformer tenant create acme --token-file acme.token   (0600; the token is not printed)")]
+    Create {
+        /// Name of the tenant
+        name: String,
+        /// Write the administrator token to this new file instead of printing it
+        #[arg(long, value_name = "FILE")]
+        token_file: Option<PathBuf>,
+    },
+    /// List the tenants
+    #[command(after_help = "Example:\n  edgeformer tenant list")]
+    List(Limit),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// May read and change everything in the tenant
+    Admin,
+    /// May read
+    Viewer,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Create an API token; it is shown once
+    #[command(after_help = "\
+Examples:
+  edgeformer token create dashboard --role viewer
+  edgeformer token create ci --role admin --expires-in 30d
+  edgeformer token create ci --role admin -o json | jq -r .token > ci.token")]
+    Create {
+        /// What the token is for; shown in the audit log as the actor
+        name: String,
+        /// What it may do
+        #[arg(long, value_enum)]
+        role: Role,
+        /// Lifetime such as 30d; without it the token does not expire
+        #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+        expires_in: Option<Duration>,
+    },
+    /// List API tokens (never the secrets)
+    #[command(after_help = "Example:\n  edgeformer token list")]
+    List(Limit),
+    /// Make a token useless, at once
+    #[command(after_help = "\
+Examples:
+  edgeformer token revoke 0192d3a4-7b1c-7c3e-9f00-3a52c0de0001
+  edgeformer token revoke 0192d3a4-7b1c-7c3e-9f00-3a52c0de0001 --yes")]
+    Revoke {
+        /// Id of the token, from `edgeformer token list`
+        id: String,
+        #[command(flatten)]
+        consent: Consent,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EnrolmentToken {
+    /// Create a token with which devices enrol; it is shown once
+    #[command(after_help = "\
+Examples:
+  edgeformer enrolment-token create
+  edgeformer enrolment-token create --uses 50 --expires-in 7d --label site=berlin")]
+    Create {
+        /// How many devices may enrol with it
+        #[arg(long, default_value_t = 1)]
+        #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+        uses: u32,
+        /// How long it is valid
+        #[arg(long, value_name = "DURATION", default_value = "24h")]
+        #[arg(value_parser = value::duration)]
+        expires_in: Duration,
+        /// Label that each device enrolled with it gets
+        #[arg(long = "label", value_name = "KEY=VALUE", value_parser = value::label)]
+        labels: Vec<(String, String)>,
+    },
+    /// List enrolment tokens (never the secrets)
+    #[command(after_help = "Example:\n  edgeformer enrolment-token list")]
+    List(Limit),
+    /// Let no further device enrol with a token; enrolled devices stay
+    #[command(after_help = "\
+Example:
+  edgeformer enrolment-token revoke 0192d3a4-7b1c-7c3e-9f00-3a52c0de0002")]
+    Revoke {
+        /// Id of the token, from `edgeformer enrolment-token list`
+        id: String,
+    },
+}

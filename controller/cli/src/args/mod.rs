@@ -1,0 +1,154 @@
+//! The command line as it is typed. Nothing here acts; `command` does.
+
+pub mod access;
+pub mod fleet;
+pub mod reports;
+pub mod rollout;
+pub mod value;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    failed: the controller refused, or the awaited rollout failed or was aborted
+  2    wrong usage, nothing was sent (also: a confirmation was missing)
+  3    not found, not logged in, or not allowed
+  4    controller unreachable, or its certificate is not trusted
+  5    gave up waiting (--timeout); the rollout goes on
+  130  interrupted; what the controller had begun goes on";
+
+const EXAMPLES: &str = "\
+First steps:
+  edgeformer login --url https://fleet.example:8443 --ca ca.pem --token-file admin.token
+  edgeformer tenant create acme --token-file acme.token     (as installation administrator)
+  edgeformer login --url https://fleet.example:8443 --ca ca.pem --token-file acme.token
+  edgeformer enrolment-token create --uses 10 --label site=berlin
+  edgeformer model publish assistant 1.0.0 model.gguf
+  edgeformer rollout create --model assistant --version 1.0.0 --all --wait";
+
+/// Operate a fleet of devices that run models: publish, roll out, watch, audit.
+#[derive(Debug, Parser)]
+#[command(name = "edgeformer", version, after_help = EXIT_CODES)]
+#[command(after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+#[command(arg_required_else_help = true, subcommand_required = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub connection: Connection,
+    /// How to print: tables for people, or JSON exactly as the API gives it
+    #[arg(long, short, global = true, value_enum, default_value_t = Format::Table)]
+    #[arg(env = "EDGEFORMER_OUTPUT", hide_env_values = true)]
+    pub output: Format,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Where the controller is and who is asking. What is not given comes from the saved login.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Connection (else the saved login)")]
+pub struct Connection {
+    /// Address of the controller's admin API, for example https://fleet.example:8443
+    #[arg(long, global = true, value_name = "URL", env = "EDGEFORMER_URL")]
+    pub url: Option<String>,
+    /// PEM file with the only certificate authority to trust (ca.pem of the installation)
+    #[arg(long, global = true, value_name = "FILE", env = "EDGEFORMER_CA")]
+    pub ca: Option<PathBuf>,
+    /// API token (efp_…); other users of this machine can read flags, so prefer the variable
+    #[arg(long, global = true, value_name = "TOKEN")]
+    #[arg(env = "EDGEFORMER_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check a token against the controller and save it for the next commands
+    Login(access::Login),
+    /// Forget the saved login (the token itself stays valid)
+    Logout,
+    /// Show who the token belongs to
+    Whoami,
+    /// Tenants of the installation (needs the installation's token)
+    #[command(subcommand)]
+    Tenant(access::Tenant),
+    /// API tokens for people and programs
+    #[command(subcommand)]
+    Token(access::Token),
+    /// Tokens that let new devices enrol
+    #[command(subcommand)]
+    EnrolmentToken(access::EnrolmentToken),
+    /// Enrolled devices
+    #[command(subcommand)]
+    Device(fleet::Device),
+    /// Published models and their versions
+    #[command(subcommand)]
+    Model(fleet::Model),
+    /// Bring a version to devices, and back
+    #[command(subcommand)]
+    Rollout(rollout::Rollout),
+    /// Who did what, in a tamper-evident log
+    #[command(subcommand)]
+    Audit(reports::Audit),
+    /// What the devices measured
+    #[command(subcommand)]
+    Telemetry(reports::Telemetry),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  edgeformer completion bash > \
+        ~/.local/share/bash-completion/completions/edgeformer")]
+    Completion {
+        /// Shell to complete for
+        shell: clap_complete::Shell,
+    },
+}
+
+/// How much of a list to fetch.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Limit {
+    /// Show at most this many; pages are followed up to it
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub limit: u32,
+}
+
+/// Consent to an act that cannot be taken back.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Consent {
+    /// Do it without asking
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// Every command that acts (a leaf) shows at least one example of its use.
+    #[test]
+    fn every_command_has_examples() {
+        fn walk(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            let simple = ["logout", "whoami", "help"].contains(&command.get_name());
+            if command.get_subcommands().next().is_none() && !simple {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("edgeformer "), "{path} has no example in its --help");
+            }
+            for sub in command.get_subcommands() {
+                walk(sub, &path);
+            }
+        }
+        walk(&Cli::command(), "");
+    }
+}

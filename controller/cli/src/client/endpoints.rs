@@ -1,0 +1,104 @@
+//! Every operation of the API that the command line uses: method, path, query parameters, types.
+//! The table is what the drift test walks.
+
+use std::marker::PhantomData;
+
+use reqwest::Method;
+
+use super::types::*;
+
+/// No body.
+#[derive(Debug, Clone, Copy)]
+pub struct Nothing;
+
+/// The body is a file's bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct FileBody;
+
+/// One operation. `Req` is the body that is sent, `Res` the body that comes back.
+pub struct Endpoint<Req, Res> {
+    pub method: Method,
+    /// Below `/api/v1`, with `{parameters}`.
+    pub path: &'static str,
+    /// Query parameters that may be sent.
+    pub query: &'static [&'static str],
+    /// What is being done, for error messages: "could not {operation}".
+    pub operation: &'static str,
+    types: PhantomData<fn(Req) -> Res>,
+}
+
+macro_rules! endpoints {
+    ($($name:ident: $method:ident $path:literal [$($query:literal),*]
+        $req:ty => $res:ty, $operation:literal;)*) => {
+        $(pub const $name: Endpoint<$req, $res> = Endpoint {
+            method: Method::$method,
+            path: $path,
+            query: &[$($query),*],
+            operation: $operation,
+            types: PhantomData,
+        };)*
+
+        /// The table without types but with what the test needs to know of them.
+        #[cfg(test)]
+        pub fn table() -> Vec<super::drift::Row> {
+            vec![$(super::drift::Row {
+                method: stringify!($method),
+                path: $path,
+                query: &[$($query),*],
+                request: <$req as super::drift::Body>::described(),
+                response: <$res as super::drift::Body>::described(),
+            }),*]
+        }
+    };
+}
+
+endpoints! {
+    WHOAMI: GET "/whoami" [] Nothing => Whoami, "find out who the token belongs to";
+
+    CREATE_TENANT: POST "/tenants" [] TenantCreate => TenantCreated, "create the tenant";
+    LIST_TENANTS: GET "/tenants" ["limit", "cursor"] Nothing => Page<Tenant>, "list tenants";
+
+    CREATE_TOKEN: POST "/tokens" [] TokenCreate => TokenCreated, "create the token";
+    LIST_TOKENS: GET "/tokens" ["limit", "cursor"] Nothing => Page<ApiToken>, "list tokens";
+    REVOKE_TOKEN: DELETE "/tokens/{id}" [] Nothing => Nothing, "revoke the token";
+
+    CREATE_ENROLMENT_TOKEN: POST "/enrolment-tokens" []
+        EnrolmentTokenCreate => EnrolmentTokenCreated, "create the enrolment token";
+    LIST_ENROLMENT_TOKENS: GET "/enrolment-tokens" ["limit", "cursor"]
+        Nothing => Page<EnrolmentToken>, "list enrolment tokens";
+    REVOKE_ENROLMENT_TOKEN: DELETE "/enrolment-tokens/{id}" []
+        Nothing => Nothing, "revoke the enrolment token";
+
+    LIST_DEVICES: GET "/devices" ["limit", "cursor", "label", "name"]
+        Nothing => Page<Device>, "list devices";
+    GET_DEVICE: GET "/devices/{id}" [] Nothing => Device, "read the device";
+    PATCH_DEVICE: PATCH "/devices/{id}" [] DevicePatch => Device, "change the device";
+    REVOKE_DEVICE: POST "/devices/{id}/revoke" [] Nothing => Device, "revoke the device";
+
+    LIST_MODELS: GET "/models" ["limit", "cursor"] Nothing => Page<Model>, "list models";
+    LIST_VERSIONS: GET "/models/{name}/versions" ["limit", "cursor"]
+        Nothing => Page<Version>, "list the model's versions";
+    GET_VERSION: GET "/models/{name}/versions/{version}" []
+        Nothing => Version, "read the version";
+    PUT_PAYLOAD: PUT "/models/{name}/versions/{version}/payload" []
+        FileBody => Version, "publish the version";
+
+    PREVIEW_ROLLOUT: POST "/rollouts/preview" []
+        RolloutCreate => RolloutPreview, "preview the rollout";
+    CREATE_ROLLOUT: POST "/rollouts" [] RolloutCreate => Rollout, "create the rollout";
+    LIST_ROLLOUTS: GET "/rollouts" ["limit", "cursor", "state"]
+        Nothing => Page<Rollout>, "list rollouts";
+    GET_ROLLOUT: GET "/rollouts/{id}" [] Nothing => Rollout, "read the rollout";
+    LIST_ROLLOUT_DEVICES: GET "/rollouts/{id}/devices" ["limit", "cursor"]
+        Nothing => Page<RolloutDevice>, "list the rollout's devices";
+    ABORT_ROLLOUT: POST "/rollouts/{id}/abort" [] Nothing => Rollout, "abort the rollout";
+    ROLL_BACK: POST "/rollouts/{id}/rollback" [] Nothing => Rollout, "roll back";
+
+    LIST_AUDIT: GET "/audit" ["limit", "cursor"] Nothing => Page<AuditRecord>, "read the audit log";
+    AUDIT_HEAD: GET "/audit/head" [] Nothing => AuditHead, "read the head of the audit log";
+
+    TELEMETRY_SUMMARY: GET "/telemetry/summary" ["device_id", "since"]
+        Nothing => Whole<TelemetrySummary>, "read the telemetry summary";
+    TELEMETRY_POINTS: GET "/telemetry/points" ["limit", "cursor", "device_id", "metric"]
+        Nothing => Page<TelemetryPoint>, "read telemetry points";
+}

@@ -1,0 +1,108 @@
+//! Speaks to the controller's REST API: typed operations, retries that are safe, whole lists from
+//! pages. It must never print, and never send the token anywhere but to the controller.
+
+#[cfg(test)]
+mod drift;
+pub mod endpoints;
+pub mod error;
+mod request;
+mod retry;
+pub mod token;
+pub mod types;
+mod upload;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use reqwest::{Certificate, Url};
+
+pub use endpoints::Endpoint;
+pub use error::{ClientError, Distrust};
+pub use request::{Answer, List, Outcome};
+pub use upload::{Upload, digest_file};
+
+use token::Token;
+
+/// A controller that is there accepts within this time, even across continents.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time for an ordinary request; uploads are exempt.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Where, whom to trust, and who is asking.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pub url: Url,
+    /// PEM of the only authorities to trust; None trusts those of the system.
+    pub ca_pem: Option<String>,
+    pub token: Token,
+}
+
+/// A connection to one controller as one principal.
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    token: Token,
+}
+
+impl Client {
+    /// # Errors
+    /// [`ClientError::Start`] when the PEM holds no certificate or TLS cannot be set up.
+    pub fn new(target: Target) -> Result<Self, ClientError> {
+        let start = |why: String| ClientError::Start(why);
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("edgeformer/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .https_only(true)
+            .tcp_keepalive(Duration::from_secs(30));
+        if let Some(pem) = &target.ca_pem {
+            let roots = Certificate::from_pem_bundle(pem.as_bytes())
+                .map_err(|e| start(format!("the CA file is not PEM: {e}")))?;
+            if roots.is_empty() {
+                return Err(start("the CA file holds no certificate".to_owned()));
+            }
+            builder = builder.tls_certs_only(roots);
+        }
+        if is_loopback(&target.url) {
+            builder = builder.no_proxy();
+        }
+        let http = builder.build().map_err(|e| start(deepest(&e)))?;
+        Ok(Self { http, base: target.url, token: target.token })
+    }
+
+    /// The controller's address as people know it.
+    pub fn url(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+}
+
+/// An address on this machine is never behind a proxy, whatever the environment says.
+fn is_loopback(url: &Url) -> bool {
+    url.host_str().is_some_and(|host| {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    })
+}
+
+fn deepest(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(cause) = error.source() {
+        error = cause;
+    }
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_recognised() {
+        let check = |url: &str, expected| assert_eq!(is_loopback(&url.parse().unwrap()), expected);
+        check("https://localhost:8443", true);
+        check("https://127.0.0.1:8443", true);
+        check("https://[::1]:8443", true);
+        check("https://fleet.example", false);
+        check("https://127.0.0.1.example", false);
+    }
+}

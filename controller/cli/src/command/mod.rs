@@ -1,0 +1,74 @@
+//! Carries out what was typed: one function per command, each a few steps of asking the API and
+//! showing the answer.
+
+mod access;
+mod consent;
+mod device;
+mod follow;
+mod login;
+mod model;
+mod report;
+mod rollout;
+
+use clap::CommandFactory as _;
+
+use crate::args::{Cli, Command};
+use crate::client::Client;
+use crate::config;
+use crate::failure::{Exit, Failure};
+use crate::screen::Screen;
+use crate::view::Style;
+
+/// What most commands need: the controller and the output.
+pub struct Context {
+    pub client: Client,
+    pub screen: Screen,
+}
+
+impl Context {
+    pub fn style(&self) -> Style {
+        Style { now: self.screen.now, width: self.screen.width }
+    }
+}
+
+/// Runs one command.
+///
+/// # Errors
+/// The failure to be shown; its exit code is the program's.
+pub async fn run(cli: Cli) -> Result<Exit, Failure> {
+    let screen = Screen::new(cli.output);
+    match &cli.command {
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "edgeformer", &mut script);
+            crate::screen::print(&String::from_utf8_lossy(&script));
+            return Ok(Exit::Done);
+        }
+        Command::Login(args) => return login::login(&cli.connection, args, screen).await,
+        Command::Logout => return login::logout(&screen),
+        _ => {}
+    }
+    let saved = match needs_saved(&cli.connection) {
+        true => config::load(&config::path()?)?,
+        false => None,
+    };
+    let client = Client::new(config::resolve(&cli.connection, saved.as_ref())?)?;
+    let context = Context { client, screen };
+    match cli.command {
+        Command::Whoami => access::whoami(&context).await,
+        Command::Tenant(command) => access::tenant(&context, command).await,
+        Command::Token(command) => access::token(&context, command).await,
+        Command::EnrolmentToken(command) => access::enrolment_token(&context, command).await,
+        Command::Device(command) => device::run(&context, command).await,
+        Command::Model(command) => model::run(&context, command).await,
+        Command::Rollout(command) => rollout::run(&context, command).await,
+        Command::Audit(command) => report::audit(&context, command).await,
+        Command::Telemetry(command) => report::telemetry(&context, command).await,
+        Command::Completion { .. } | Command::Login(_) | Command::Logout => Ok(Exit::Done),
+    }
+}
+
+/// A damaged login must not stop a command that does not need it.
+fn needs_saved(given: &crate::args::Connection) -> bool {
+    given.url.is_none() || given.token.is_none() || given.ca.is_none()
+}

@@ -1,0 +1,58 @@
+//! The audit log and telemetry.
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::{Context, device};
+use crate::args::reports::{Audit, Telemetry};
+use crate::client::List;
+use crate::client::endpoints::{AUDIT_HEAD, LIST_AUDIT, TELEMETRY_POINTS, TELEMETRY_SUMMARY};
+use crate::failure::{Exit, Failure};
+use crate::view;
+
+pub async fn audit(context: &Context, command: Audit) -> Result<Exit, Failure> {
+    match command {
+        Audit::List { limit } => {
+            let records = context.client.call(&LIST_AUDIT).all(limit).await?;
+            context.screen.list(&records, |r| view::report::audit(r, context.style()));
+        }
+        Audit::Head => {
+            let head = context.client.call(&AUDIT_HEAD).send().await?;
+            context.screen.one(&head, view::report::head);
+        }
+    }
+    Ok(Exit::Done)
+}
+
+pub async fn telemetry(context: &Context, command: Telemetry) -> Result<Exit, Failure> {
+    match command {
+        Telemetry::Summary { device, since } => {
+            let device = resolve(context, device.as_deref()).await?;
+            let since = since.map(|span| rfc3339(context.screen.now - span));
+            let call = context.client.call(&TELEMETRY_SUMMARY);
+            let call = call.query_if("device_id", device.as_deref());
+            let answer = call.query_if("since", since.as_deref()).send().await?;
+            let list = List::whole(answer)?;
+            context.screen.list(&list, |items| view::report::summary(items, context.style()));
+        }
+        Telemetry::Points { device, metric, limit } => {
+            let device = resolve(context, device.as_deref()).await?;
+            let call = context.client.call(&TELEMETRY_POINTS);
+            let call = call.query_if("device_id", device.as_deref());
+            let points = call.query_if("metric", metric.as_deref()).all(limit.limit).await?;
+            context.screen.list(&points, |p| view::report::points(p, context.style()));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn resolve(context: &Context, device: Option<&str>) -> Result<Option<String>, Failure> {
+    match device {
+        Some(given) => device::resolve(context, given).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+fn rfc3339(time: OffsetDateTime) -> String {
+    time.format(&Rfc3339).unwrap_or_default()
+}

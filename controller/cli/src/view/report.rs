@@ -1,0 +1,94 @@
+//! The audit log and telemetry.
+
+use super::human::{NONE, absolute, amount, bytes, or_none, relative, seconds};
+use super::{Style, fields, table};
+use crate::client::types::{AuditHead, AuditRecord, TelemetryPoint, TelemetrySummary};
+
+pub fn audit(records: &[AuditRecord], style: Style) -> String {
+    if records.is_empty() {
+        return "The audit log is empty: nobody has done anything in this tenant yet.".into();
+    }
+    let row = |r: &AuditRecord| {
+        let outcome = match r.reason.as_str() {
+            "" => r.outcome.clone(),
+            reason => format!("{}: {reason}", r.outcome),
+        };
+        let resource = match r.resource.name.as_deref().filter(|n| !n.is_empty()) {
+            Some(name) => format!("{} {name}", r.resource.kind),
+            None => format!("{} {}", r.resource.kind, r.resource.id),
+        };
+        let actor = match r.actor.name.as_str() {
+            "" => or_none(Some(&r.actor.id)).to_owned(),
+            name => name.to_owned(),
+        };
+        [
+            r.sequence.map_or_else(|| NONE.to_owned(), |n| n.to_string()),
+            absolute(&r.at),
+            format!("{} {actor}", r.actor.kind),
+            r.action.clone(),
+            resource,
+            outcome,
+        ]
+    };
+    table(style, [">NO", "TIME", "ACTOR", "ACTION", "RESOURCE", "OUTCOME"], records.iter().map(row))
+}
+
+pub fn head(head: &AuditHead) -> String {
+    fields(&[("Records", head.size.to_string()), ("Root SHA-256", head.root_sha256.clone())])
+}
+
+pub fn summary(items: &[TelemetrySummary], style: Style) -> String {
+    if items.is_empty() {
+        return "No telemetry yet.\n\
+                Devices report about every 10 seconds once applications send requests to them."
+            .into();
+    }
+    let row = |t: &TelemetrySummary| {
+        [
+            t.device_name.clone(),
+            format!("{} {}", t.slot, or_none(t.version.as_deref())),
+            amount(t.requests),
+            amount(t.errors),
+            format!("{} / {}", seconds(t.ttft_p50_s), seconds(t.ttft_p95_s)),
+            t.tokens_per_second.map_or_else(|| NONE.to_owned(), |rate| format!("{rate:.1}")),
+            format!("{} / {}", amount(t.prompt_tokens), amount(t.completion_tokens)),
+            t.memory_bytes.map_or_else(|| NONE.to_owned(), bytes),
+            relative(&t.last_at, style.now),
+        ]
+    };
+    let head = [
+        "DEVICE",
+        "MODEL",
+        ">REQS",
+        ">ERR",
+        ">TTFT P50/P95",
+        ">TOK/S",
+        ">IN/OUT",
+        ">MEMORY",
+        "LAST",
+    ];
+    table(style, head, items.iter().map(row))
+}
+
+pub fn points(points: &[TelemetryPoint], style: Style) -> String {
+    if points.is_empty() {
+        return "No data points.\n\
+                See what there is with `edgeformer telemetry summary`."
+            .into();
+    }
+    let value = |p: &TelemetryPoint| match p.count {
+        0 => NONE.to_owned(),
+        1 => format!("{:.4}", p.sum),
+        n => format!("{:.4} mean of {n}", p.sum / n as f64),
+    };
+    let at = |p: &TelemetryPoint| relative(&p.at, style.now);
+    let first = &points[0].device_id;
+    if points.iter().all(|p| p.device_id == *first) {
+        let row = |p: &TelemetryPoint| [at(p), p.metric.clone(), value(p), p.slot.clone()];
+        return table(style, ["AT", "METRIC", ">VALUE", "SLOT"], points.iter().map(row));
+    }
+    let row = |p: &TelemetryPoint| {
+        [at(p), p.metric.clone(), value(p), p.slot.clone(), p.device_id.clone()]
+    };
+    table(style, ["AT", "METRIC", ">VALUE", "SLOT", "DEVICE"], points.iter().map(row))
+}
