@@ -26,6 +26,7 @@ use crate::distribution::staging::{DEFAULT_MAX_PAYLOAD_BYTES, Staging, StagingEr
 use crate::enrolment::{Enroller, EnrolmentError};
 use crate::files::{self, Access, FileError};
 use crate::init::ROOT_KEY_ID;
+use crate::rollout::reconciler;
 use crate::scope::InstallationScope;
 use crate::session::{self, hub::Hub};
 use crate::store::installation::Installation;
@@ -194,6 +195,7 @@ pub async fn serve(settings: &Settings) -> Result<(), ServeError> {
     background.spawn(housekeeping::run(app.clone()));
     let mut draining = JoinSet::new();
     draining.spawn(hub.run());
+    draining.spawn(reconciler::run(app.clone(), stop.clone()));
     draining.spawn(listener::serve(admin, admin_tls, api::router(app.clone()), stop.clone()));
     draining.spawn({
         let (app, trust_domain, stop) = (app.clone(), trust_domain.clone(), stop.clone());

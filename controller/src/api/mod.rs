@@ -10,6 +10,7 @@ pub mod extract;
 mod health;
 pub mod page;
 pub mod request;
+pub mod rollouts;
 pub mod route;
 pub mod telemetry;
 pub mod tenants;
@@ -47,6 +48,7 @@ fn routes() -> Routes {
         .merge(telemetry::routes())
         .merge(tenants::routes())
         .merge(devices::routes())
+        .merge(rollouts::routes())
         .merge(audit::routes())
 }
 

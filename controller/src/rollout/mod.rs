@@ -4,7 +4,9 @@
 //! The planner decides and touches nothing; the reconciler carries its actions out, on a timer and on
 //! a nudge. What a device is to run changes only by compare-and-set on its generation.
 
+pub mod operate;
 pub mod planner;
+pub mod preview;
 pub mod reconciler;
 pub mod types;
 pub mod waiting;
