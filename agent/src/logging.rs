@@ -2,7 +2,7 @@
 //! for the support bundle. Tokens, keys, prompts and answers must never be logged.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -29,7 +29,11 @@ pub fn start(state_dir: &Path, format: LogFormat) -> io::Result<()> {
     let file = RotatingFile::open(&state_dir.join("logs"), MAX_FILE_BYTES)?;
     let filter = EnvFilter::try_from_env(LEVEL_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
     let stderr = match format {
-        LogFormat::Text => fmt::layer().with_writer(io::stderr).with_target(false).boxed(),
+        LogFormat::Text => fmt::layer()
+            .with_writer(io::stderr)
+            .with_ansi(io::stderr().is_terminal())
+            .with_target(false)
+            .boxed(),
         LogFormat::Json => fmt::layer().with_writer(io::stderr).json().boxed(),
     };
     let file = fmt::layer().with_writer(file).with_ansi(false).json();

@@ -3,6 +3,7 @@
 
 use clap::Parser;
 use edgeformer_agent::cli::{Cli, Command};
+use edgeformer_agent::identity::dial::chain;
 use edgeformer_agent::{commands, daemon, local_commands, worker};
 
 fn main() -> std::process::ExitCode {
@@ -11,7 +12,7 @@ fn main() -> std::process::ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("edgeformer-agent: {error:#}");
+            eprintln!("edgeformer-agent: {}", chain(error.as_ref()));
             std::process::ExitCode::FAILURE
         }
     }

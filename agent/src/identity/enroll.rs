@@ -143,7 +143,8 @@ pub async fn enroll(
         protocol: PROTOCOL,
     };
     let answer = EnrolmentClient::new(channel).enrol(message).await.map_err(classify)?.into_inner();
-    let identity = accept(answer, controller, name, roots, &keys).map_err(EnrolError::Answer)?;
+    let identity =
+        accept(answer, controller, name, roots, &keys, clock).map_err(EnrolError::Answer)?;
     identity.save(state_dir)?;
     Ok(Enrolled::Now(identity))
 }
@@ -154,6 +155,7 @@ fn accept(
     name: String,
     mut roots: Vec<CertificateDer<'static>>,
     keys: &Arc<dyn DeviceKeys>,
+    clock: &Clock,
 ) -> Result<Identity, String> {
     let chain: Vec<_> =
         answer.certificate_chain_der.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
@@ -168,7 +170,7 @@ fn accept(
         tenant_id: answer.tenant_id.parse().map_err(|error| format!("{error}"))?,
         trust_domain: answer.trust_domain,
         name,
-        certificate: Certificate::parse(chain)?,
+        certificate: Certificate::parse(chain, clock.now_us())?,
         roots,
         release_public: ReleasePublic::try_from(&answer.release_public[..])
             .map_err(|error| error.to_string())?,

@@ -48,10 +48,11 @@ pub enum RenewError {
     Answer(String),
 }
 
-/// When the certificate is to be renewed: after two thirds of its life.
+/// When the certificate is to be renewed: after two thirds of the time that it had left when this
+/// device got it.
 pub fn due_at_us(certificate: &Certificate) -> UnixMicros {
-    let life = certificate.not_after_us.saturating_sub(certificate.not_before_us).max(0);
-    certificate.not_before_us.saturating_add(life / 3 * 2)
+    let life = certificate.not_after_us.saturating_sub(certificate.obtained_us).max(0);
+    certificate.obtained_us.saturating_add(life / 3 * 2)
 }
 
 /// A new certificate for `identity`, over a connection without the old one.
@@ -66,7 +67,7 @@ pub async fn renew(
     let chain: Vec<_> =
         answer.certificate_chain_der.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
     check_key(&chain, keys).map_err(RenewError::Answer)?;
-    let certificate = Certificate::parse(chain).map_err(RenewError::Answer)?;
+    let certificate = Certificate::parse(chain, clock.now_us()).map_err(RenewError::Answer)?;
     let root =
         (!answer.root_der.is_empty()).then(|| CertificateDer::from(answer.root_der.to_vec()));
     Ok(identity.renewed(certificate, root))
@@ -126,10 +127,13 @@ mod tests {
 
     #[test]
     fn renewal_is_due_after_two_thirds_of_the_life() {
-        let certificate =
-            |from, to| Certificate { chain: Vec::new(), not_before_us: from, not_after_us: to };
-        assert_eq!(due_at_us(&certificate(0, 300)), 200);
-        assert_eq!(due_at_us(&certificate(1000, 1300)), 1200);
-        assert_eq!(due_at_us(&certificate(500, 100)), 500, "a backward certificate is due at once");
+        let check = |obtained_us, not_after_us, due| {
+            let chain = Vec::new();
+            let certificate = Certificate { chain, not_before_us: 0, not_after_us, obtained_us };
+            assert_eq!(due_at_us(&certificate), due);
+        };
+        check(0, 300, 200);
+        check(1000, 1300, 1200);
+        check(500, 100, 500);
     }
 }

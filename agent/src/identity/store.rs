@@ -56,18 +56,23 @@ pub struct Certificate {
     pub not_before_us: UnixMicros,
     /// End of validity of the leaf.
     pub not_after_us: UnixMicros,
+    /// When this device got it. Validity begins earlier, to forgive clocks that are behind.
+    pub obtained_us: UnixMicros,
 }
 
 impl Certificate {
-    /// Reads the validity of the leaf.
-    pub fn parse(chain: Vec<CertificateDer<'static>>) -> Result<Self, String> {
+    /// Reads the validity of the leaf of a chain that was obtained at `obtained_us`.
+    pub fn parse(
+        chain: Vec<CertificateDer<'static>>,
+        obtained_us: UnixMicros,
+    ) -> Result<Self, String> {
         let leaf = chain.first().ok_or("the certificate chain is empty")?;
         let (_, parsed) = x509_parser::parse_x509_certificate(leaf)
             .map_err(|error| format!("the certificate cannot be read: {error}"))?;
         let us = |seconds: i64| seconds.saturating_mul(1_000_000);
         let not_before_us = us(parsed.validity().not_before.timestamp());
         let not_after_us = us(parsed.validity().not_after.timestamp());
-        Ok(Self { chain, not_before_us, not_after_us })
+        Ok(Self { chain, not_before_us, not_after_us, obtained_us })
     }
 }
 
@@ -101,6 +106,7 @@ struct Stored {
     trust_domain: String,
     name: String,
     certificate_chain: Vec<String>,
+    certificate_obtained_us: UnixMicros,
     roots: Vec<String>,
     release_public: String,
 }
@@ -135,6 +141,7 @@ impl Identity {
             trust_domain: self.trust_domain.clone(),
             name: self.name.clone(),
             certificate_chain: encode(&self.certificate.chain),
+            certificate_obtained_us: self.certificate.obtained_us,
             roots: encode(&self.roots),
             release_public: BASE64.encode(self.release_public.as_bytes()),
         };
@@ -171,7 +178,10 @@ fn parse(stored: Stored) -> Result<Identity, String> {
         tenant_id: stored.tenant_id,
         trust_domain: stored.trust_domain,
         name: stored.name,
-        certificate: Certificate::parse(decode(&stored.certificate_chain)?)?,
+        certificate: Certificate::parse(
+            decode(&stored.certificate_chain)?,
+            stored.certificate_obtained_us,
+        )?,
         roots: decode(&stored.roots)?,
         release_public: ReleasePublic::try_from(release.as_slice())
             .map_err(|error| error.to_string())?,

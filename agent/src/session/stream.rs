@@ -37,6 +37,10 @@ const MAX_UNANSWERED: u64 = 3;
 /// Longest desired state: 64 slots of at most 2 KiB, with room.
 const MAX_MESSAGE_BYTES: usize = 1 << 20;
 
+/// A session lasts at least this long before a renewal ends it: a controller whose certificates are
+/// over at once must not be asked for new ones in a loop.
+const SHORTEST_RENEWAL: Duration = Duration::from_secs(5);
+
 /// A renewal that failed is tried again after this, while the session goes on.
 const RENEWAL_RETRY: Duration = Duration::from_secs(60);
 
@@ -67,7 +71,7 @@ impl Session {
         let period = welcome.heartbeat_interval_s.clamp(*HEARTBEAT_S.start(), *HEARTBEAT_S.end());
         let mut heartbeat = tokio::time::interval(Duration::from_secs(period.into()));
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut renewal = Box::pin(tokio::time::sleep(self.until_renewal()));
+        let mut renewal = Box::pin(tokio::time::sleep(self.until_renewal().max(SHORTEST_RENEWAL)));
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(Ended::Stopped),
