@@ -1,7 +1,7 @@
 //! The running agent: puts the parts together, and takes them apart again on SIGTERM. The local
 //! listener comes up first and goes down last but the workers, whether a controller is there or not.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,6 +9,7 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
@@ -50,7 +51,19 @@ struct Observed {
     supervisor: Supervisor,
     local_url: String,
     memory_limit_bytes: Option<u64>,
-    state_dir: std::path::PathBuf,
+    state_dir: PathBuf,
+}
+
+/// What every part is built on.
+struct Base {
+    args: RunArgs,
+    state_dir: PathBuf,
+    identity: Identity,
+    keys: Arc<dyn DeviceKeys>,
+    clock: Clock,
+    reconcile: Handle,
+    supervisor: Supervisor,
+    local_url: String,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -64,103 +77,114 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let reconcile = Handle::new(Arc::new(open_ledger(&state_dir, &clock)?), clock.clone());
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-
     let listener = serve::bind(args.listen, args.allow_remote).await?;
     let local_url = format!("http://{}", listener.local_addr()?);
-    let memory_limit_bytes = args.memory_limit_mb.map(|mib| mib.saturating_mul(1 << 20));
-    let supervisor =
-        Supervisor::start(SupervisorConfig { memory_limit_bytes, ..Default::default() });
+    let supervisor = Supervisor::start(SupervisorConfig {
+        memory_limit_bytes: memory_limit_bytes(&args),
+        ..Default::default()
+    });
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"), device = %identity.device_id, name = identity.name,
         controller = %identity.controller, local_api = local_url, "the agent is up"
     );
-
-    let links = links(identity.clone(), &clock);
-    let observed = Observed {
-        started_at: rfc3339(clock.now_us()),
-        clock: clock.clone(),
-        identity: links.identity.subscribe(),
-        connection: links.connection.subscribe(),
-        reconcile: reconcile.clone(),
-        board: reconcile.board(),
-        supervisor: supervisor.clone(),
-        local_url: local_url.clone(),
-        memory_limit_bytes,
-        state_dir: state_dir.clone(),
-    };
-    let socket = status::bind(&state_dir).context("the status socket cannot be made")?;
-    let opening = Opening {
-        tenant_id: identity.tenant_id,
-        device_id: identity.device_id,
-        release_public: identity.release_public,
-        keys: Arc::clone(&keys),
-    };
-    let limits = Limits { memory_bytes: memory_limit_bytes };
-    let chunks = ChunkStore::new(&state_dir);
-    let store = Store::new(&state_dir, chunks, opening, links.channel.subscribe(), limits);
-    let (measurements, measured) = mpsc::channel(MEASUREMENTS);
-    let exporter = exporter(&state_dir, &args, &identity, measured, links.channel.subscribe())?;
-    let sessions = links.sessions.subscribe();
-    let boot_id = uuid::Uuid::new_v4().to_string();
-    let parts = Parts {
-        state_dir: state_dir.clone(),
-        keys,
-        clock,
-        boot_id,
-        reconcile: reconcile.clone(),
-        links,
-    };
-
-    let (stop, serving_stop) = (CancellationToken::new(), CancellationToken::new());
-    let tasks = TaskTracker::new();
-    tasks.spawn(session::run(parts, stop.clone()));
-    tasks.spawn(exporter.run(SystemTime::now, stop.clone()));
-    tasks.spawn(status::serve(socket, move || observed.status(), stop.clone()));
-    tasks.spawn(tell_applications(reconcile.board(), supervisor.clone(), stop.clone()));
-    let (workers, until) = (supervisor.clone(), stop.clone());
-    let for_slots = reconcile.clone();
-    tasks.spawn(async move { for_slots.run(workers, store, sessions, until).await });
-    let config = ServeConfig {
-        state_dir,
-        allow_remote: args.allow_remote,
-        allowed_origins: args.allowed_origins,
-    };
-    let api = tokio::spawn(serve_api(
-        listener,
-        config,
-        supervisor.clone(),
-        measurements,
-        serving_stop.clone(),
-    ));
-    if let Some(path) = &args.ready_file {
-        write_ready(path, &local_url)?;
+    let ready_file = args.ready_file.clone();
+    let base = Base { args, state_dir, identity, keys, clock, reconcile, supervisor, local_url };
+    let ready = serde_json::json!({ "pid": std::process::id(), "http_url": base.local_url });
+    let running = Running::start(base, listener)?;
+    if let Some(path) = ready_file {
+        write_ready(&path, &ready)?;
     }
-
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
         _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
     }
-    // Applications first: their open requests still need the workers.
-    serving_stop.cancel();
-    let _ = api.await;
-    stop.cancel();
-    tasks.close();
-    if tokio::time::timeout(TASKS_STOP, tasks.wait()).await.is_err() {
-        tracing::warn!("some parts of the agent did not end in time");
-    }
-    stop_workers(&supervisor).await;
-    tracing::info!("stopped");
+    running.stop().await;
     Ok(())
 }
 
-async fn serve_api(
-    listener: TcpListener,
-    config: ServeConfig,
-    supervisor: Supervisor,
-    measurements: mpsc::Sender<RequestMeasurement>,
+fn memory_limit_bytes(args: &RunArgs) -> Option<u64> {
+    args.memory_limit_mb.map(|mib| mib.saturating_mul(1 << 20))
+}
+
+/// The parts of a running agent.
+struct Running {
+    tasks: TaskTracker,
     stop: CancellationToken,
-) {
-    serve::run(listener, config, supervisor, measurements, stop).await;
+    api: JoinHandle<()>,
+    api_stop: CancellationToken,
+    supervisor: Supervisor,
+}
+
+impl Running {
+    fn start(base: Base, listener: TcpListener) -> anyhow::Result<Self> {
+        let links = links(base.identity.clone(), &base.clock);
+        let socket = status::bind(&base.state_dir).context("the status socket cannot be made")?;
+        let observed = observed(&base, &links);
+        let store = store(&base, links.channel.subscribe());
+        let (measurements, measured) = mpsc::channel(MEASUREMENTS);
+        let exporter = exporter(&base, measured, links.channel.subscribe())?;
+        let sessions = links.sessions.subscribe();
+        let Base { args, state_dir, keys, clock, reconcile, supervisor, .. } = base;
+
+        let (stop, api_stop) = (CancellationToken::new(), CancellationToken::new());
+        let tasks = TaskTracker::new();
+        tasks.spawn(exporter.run(SystemTime::now, stop.clone()));
+        tasks.spawn(status::serve(socket, move || observed.status(), stop.clone()));
+        tasks.spawn(tell_applications(reconcile.board(), supervisor.clone(), stop.clone()));
+        let (slots, workers, until) = (reconcile.clone(), supervisor.clone(), stop.clone());
+        tasks.spawn(async move { slots.run(workers, store, sessions, until).await });
+        let config = ServeConfig {
+            state_dir: state_dir.clone(),
+            allow_remote: args.allow_remote,
+            allowed_origins: args.allowed_origins,
+        };
+        let boot_id = uuid::Uuid::new_v4().to_string();
+        let parts = Parts { state_dir, keys, clock, boot_id, reconcile, links };
+        tasks.spawn(session::run(parts, stop.clone()));
+        let api = serve::run(listener, config, supervisor.clone(), measurements, api_stop.clone());
+        Ok(Self { tasks, stop, api: tokio::spawn(api), api_stop, supervisor })
+    }
+
+    /// Applications first: their open requests still need the workers.
+    async fn stop(self) {
+        self.api_stop.cancel();
+        if let Err(error) = self.api.await {
+            tracing::error!(%error, "the local API ended with an error");
+        }
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(TASKS_STOP, self.tasks.wait()).await.is_err() {
+            tracing::warn!("some parts of the agent did not end in time");
+        }
+        stop_workers(&self.supervisor).await;
+        tracing::info!("stopped");
+    }
+}
+
+fn store(base: &Base, channel: watch::Receiver<Option<Channel>>) -> Store {
+    let opening = Opening {
+        tenant_id: base.identity.tenant_id,
+        device_id: base.identity.device_id,
+        release_public: base.identity.release_public,
+        keys: Arc::clone(&base.keys),
+    };
+    let limits = Limits { memory_bytes: memory_limit_bytes(&base.args) };
+    Store::new(&base.state_dir, ChunkStore::new(&base.state_dir), opening, channel, limits)
+}
+
+fn observed(base: &Base, links: &Links) -> Observed {
+    Observed {
+        started_at: rfc3339(base.clock.now_us()),
+        clock: base.clock.clone(),
+        identity: links.identity.subscribe(),
+        connection: links.connection.subscribe(),
+        reconcile: base.reconcile.clone(),
+        board: base.reconcile.board(),
+        supervisor: base.supervisor.clone(),
+        local_url: base.local_url.clone(),
+        memory_limit_bytes: memory_limit_bytes(&base.args),
+        state_dir: base.state_dir.clone(),
+    }
 }
 
 fn open_ledger(state_dir: &Path, clock: &Clock) -> anyhow::Result<LedgerStore> {
@@ -193,17 +217,15 @@ fn links(identity: Identity, clock: &Clock) -> Links {
 }
 
 fn exporter(
-    state_dir: &Path,
-    args: &RunArgs,
-    identity: &Identity,
+    base: &Base,
     measured: mpsc::Receiver<RequestMeasurement>,
     channel: watch::Receiver<Option<Channel>>,
 ) -> anyhow::Result<Exporter> {
-    let spool = Spool::open(&state_dir.join("telemetry"))?;
+    let spool = Spool::open(&base.state_dir.join("telemetry"))?;
     let settings = Settings {
-        device_id: identity.device_id.to_string(),
+        device_id: base.identity.device_id.to_string(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
-        interval: Duration::from_secs(args.telemetry_interval_s.into()),
+        interval: Duration::from_secs(base.args.telemetry_interval_s.into()),
     };
     Ok(Exporter::new(settings, spool, measured, channel))
 }
@@ -255,10 +277,9 @@ async fn stop_workers(supervisor: &Supervisor) {
     }
 }
 
-fn write_ready(path: &Path, local_url: &str) -> anyhow::Result<()> {
-    let ready = serde_json::json!({ "pid": std::process::id(), "http_url": local_url });
+fn write_ready(path: &Path, ready: &serde_json::Value) -> anyhow::Result<()> {
     let path = std::path::absolute(path)?;
-    durable::write(&path, &serde_json::to_vec(&ready)?)
+    durable::write(&path, &serde_json::to_vec(ready)?)
         .with_context(|| format!("the ready file {} cannot be written", path.display()))
 }
 
