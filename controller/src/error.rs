@@ -50,6 +50,12 @@ pub enum AppError {
     /// Too much of something; try later or with less.
     #[error("{0}")]
     Overloaded(String),
+    /// A body over its limit.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The controller's disk or object store is full.
+    #[error("{0}")]
+    StorageFull(String),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

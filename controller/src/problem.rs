@@ -105,6 +105,11 @@ impl From<AppError> for Problem {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
                     .header(header::RETRY_AFTER, "5")
             }
+            AppError::TooLarge(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail),
+            AppError::StorageFull(_) => {
+                tracing::error!("{detail}");
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", detail)
+            }
             AppError::Store(error) => Self::internal(&error),
             AppError::Internal(cause) => Self::internal(&cause),
         }

@@ -21,6 +21,8 @@ use crate::app::{App, Nudges, Parts};
 use crate::clock::SystemClock;
 use crate::config::DataDir;
 use crate::device_listener::tls::{self, DeviceTls};
+use crate::distribution::artifacts::ArtifactService;
+use crate::distribution::keys::KeyService;
 use crate::distribution::objects::{Objects, ObjectsError};
 use crate::distribution::staging::{DEFAULT_MAX_PAYLOAD_BYTES, Staging, StagingError};
 use crate::enrolment::{Enroller, EnrolmentError};
@@ -232,6 +234,8 @@ fn device_routes(app: &App, hub: &Arc<Hub>, enroller: Enroller) -> Routes {
     Routes::new(enroller.into_service())
         .add_service(session::service(Arc::clone(hub)))
         .add_service(Metrics::server(app.clone()))
+        .add_service(ArtifactService::server(app.clone()))
+        .add_service(KeyService::server(app.clone()))
 }
 
 /// A URL that works on this machine, also when the listener takes every address.

@@ -8,6 +8,7 @@ pub mod enrolment_tokens;
 pub mod etag;
 pub mod extract;
 mod health;
+pub mod models;
 pub mod page;
 pub mod request;
 pub mod rollouts;
@@ -50,6 +51,7 @@ fn routes() -> Routes {
         .merge(devices::routes())
         .merge(rollouts::routes())
         .merge(audit::routes())
+        .merge(models::routes())
 }
 
 fn parts() -> (Router<App>, utoipa::openapi::OpenApi) {

@@ -51,6 +51,15 @@ impl DeviceIdentity {
     }
 }
 
+/// The device that sent `request`. The guard put it there; without the guard nobody is let in.
+pub fn identity<T>(request: &tonic::Request<T>) -> Result<DeviceIdentity, tonic::Status> {
+    request
+        .extensions()
+        .get::<DeviceIdentity>()
+        .cloned()
+        .ok_or_else(|| tonic::Status::unauthenticated("this service needs a client certificate"))
+}
+
 /// What a device is told when the store fails: come back later. The reason is for our log.
 pub fn unavailable(error: crate::store::StoreError) -> tonic::Status {
     tracing::error!(%error, "the store failed while serving a device");

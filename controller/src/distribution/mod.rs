@@ -5,10 +5,16 @@
 //! Plaintext lives in the staging folder while it is being sealed and nowhere else, and a data key
 //! leaves only wrapped: for the store, or for one device that the version is assigned to.
 
+pub mod artifacts;
+pub mod catalogue;
 pub mod inspect;
+pub mod keys;
 pub mod objects;
+pub mod publish;
 pub mod seal;
 pub mod staging;
 
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ pub mod devices;
 pub mod dump;
 pub mod enrolment_tokens;
 pub mod enrolments;
+pub mod entitlements;
 pub mod idempotency;
 pub mod installation;
 pub mod presence;
@@ -22,6 +23,7 @@ pub mod sessions;
 pub mod telemetry;
 pub mod tenants;
 pub mod transaction;
+pub mod versions;
 
 use std::sync::Arc;
 

@@ -1,0 +1,6 @@
+//! From an upload to an opened model: publishing and fetching against a real installation.
+
+mod fetching;
+mod fixture;
+mod publishing;
+mod rest;
