@@ -78,8 +78,8 @@ pub struct Generation {
 
 impl Generation {
     /// Prepares a request. Keys and values that the session holds for a common beginning of the
-    /// prompt are kept; nothing is computed yet. Fails if the prompt is empty or leaves no room
-    /// for an answer.
+    /// prompt are kept; nothing is computed yet. Fails if the prompt is empty or longer than the
+    /// context.
     pub fn start(
         session: &mut Session,
         prompt: &[u32],

@@ -64,7 +64,7 @@ fn read_tensor(
     buffer: &mut Vec<u8>,
 ) -> Result<Loaded, LoadError> {
     let read_error = |source| LoadError::Read { tensor: tensor.name.clone(), source };
-    let [cols, rows] = tensor.dims[..] else {
+    let [cols, rows] = *weights::trimmed(&tensor.dims) else {
         return read_vector(source, tensor.size_bytes).map(Loaded::Vector).map_err(read_error);
     };
     let ty = MatrixType::of(tensor.ty).ok_or_else(|| LoadError::UnknownTensor {

@@ -1,7 +1,7 @@
 //! Choosing the next token. Deterministic: the same logits, history, parameters and seed give the
 //! same token on every machine.
 
-use crate::math::exp;
+use crate::kernels::{Isa, Level, exp_scaled};
 use std::cmp::Ordering;
 
 /// How tokens are chosen.
@@ -60,14 +60,17 @@ impl SplitMix64 {
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
     id: u32,
-    /// A logit first, then its exponential relative to the largest.
+    /// Probability relative to the most likely token.
     weight: f32,
 }
 
-/// Most likely first; NaN last; lower ids first on a tie.
+/// Most likely first, lower ids first on a tie.
 fn by_likelihood(a: &Candidate, b: &Candidate) -> Ordering {
     b.weight.total_cmp(&a.weight).then(a.id.cmp(&b.id))
 }
+
+/// Candidates sorted at first when looking for top-p; the tail is rarely needed.
+const TOP_P_HEAD: usize = 256;
 
 /// A sampler with its random state. Order of the steps: repetition penalty, temperature, top-k,
 /// top-p, min-p, draw.
@@ -75,6 +78,9 @@ fn by_likelihood(a: &Candidate, b: &Candidate) -> Ordering {
 pub struct Sampler {
     params: SamplingParams,
     random: SplitMix64,
+    level: Level,
+    /// `[vocab]`, logits and then weights
+    weights: Vec<f32>,
     candidates: Vec<Candidate>,
     /// The distinct tokens of the window, sorted.
     repeated: Vec<u32>,
@@ -83,23 +89,39 @@ pub struct Sampler {
 impl Sampler {
     /// A sampler that starts at the seed.
     pub fn new(params: &SamplingParams) -> Self {
-        let random = SplitMix64(params.seed);
-        Self { params: params.clone(), random, candidates: Vec::new(), repeated: Vec::new() }
+        Self {
+            params: params.clone(),
+            random: SplitMix64(params.seed),
+            level: Level::detect(Isa::Auto).unwrap_or(Level::SCALAR),
+            weights: Vec::new(),
+            candidates: Vec::new(),
+            repeated: Vec::new(),
+        }
     }
 
-    /// The next token after `history`, from logits `[vocab]`, which must not be empty.
+    /// The next token after `history`, from logits `[vocab]`, which must not be empty. A logit
+    /// that is not a number counts as impossible.
     pub fn sample(&mut self, logits: &[f32], history: &[u32]) -> u32 {
-        self.candidates.clear();
-        self.candidates.extend(logits.iter().enumerate().map(|(id, &logit)| Candidate {
-            id: id as u32,
-            weight: if logit.is_nan() { f32::NEG_INFINITY } else { logit },
-        }));
+        self.weights.clear();
+        self.weights.extend_from_slice(logits);
         self.penalize(history);
-        if self.params.temperature <= 0.0 {
-            return self.candidates.iter().min_by(|a, b| by_likelihood(a, b)).map_or(0, |c| c.id);
+        let mut best = 0;
+        for (id, &logit) in self.weights.iter().enumerate() {
+            if logit > self.weights[best] || self.weights[best].is_nan() {
+                best = id;
+            }
         }
+        if self.params.temperature.is_nan() || self.params.temperature <= 0.0 {
+            return best as u32;
+        }
+        let max = self.weights[best];
+        exp_scaled(self.level, &mut self.weights, max, 1.0 / self.params.temperature);
+        self.candidates.clear();
+        let candidates = self.weights.iter().enumerate();
+        let candidates = candidates.map(|(id, &weight)| Candidate { id: id as u32, weight });
+        self.candidates.extend(candidates.filter(|candidate| candidate.weight >= 0.0));
         self.truncate();
-        self.draw()
+        self.draw().unwrap_or(best as u32)
     }
 
     fn penalize(&mut self, history: &[u32]) {
@@ -113,59 +135,67 @@ impl Sampler {
         self.repeated.sort_unstable();
         self.repeated.dedup();
         for &id in &self.repeated {
-            if let Some(candidate) = self.candidates.get_mut(id as usize) {
-                let logit = candidate.weight;
-                candidate.weight = if logit > 0.0 { logit / penalty } else { logit * penalty };
+            if let Some(logit) = self.weights.get_mut(id as usize) {
+                *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
             }
         }
     }
 
-    /// Leaves the candidates that may be drawn, most likely first, with their weights.
+    /// Leaves the candidates that may be drawn: sorted, or by id if nothing had to be sorted.
     fn truncate(&mut self) {
         let params = &self.params;
         let candidates = &mut self.candidates;
-        let top_k = if params.top_k == 0 { candidates.len() } else { params.top_k };
-        if top_k < candidates.len() {
-            candidates.select_nth_unstable_by(top_k, by_likelihood);
-            candidates.truncate(top_k);
-        }
-        let max = candidates.iter().map(|c| c.weight).fold(f32::NEG_INFINITY, f32::max);
-        for candidate in candidates.iter_mut() {
-            candidate.weight = exp((candidate.weight - max) / params.temperature);
-        }
-        // Weights are relative to the largest, so min-p is a plain threshold, and what it drops is
-        // not sorted.
-        let min_p = params.min_p.clamp(0.0, 1.0);
-        let total: f64 = if params.top_p < 1.0 {
+        if params.top_k > 0 && params.top_k < candidates.len() {
+            candidates.select_nth_unstable_by(params.top_k, by_likelihood);
+            candidates.truncate(params.top_k);
             candidates.sort_unstable_by(by_likelihood);
-            candidates.iter().map(|c| f64::from(c.weight)).sum()
-        } else {
-            0.0
-        };
+        }
+        let total: f64 = candidates.iter().map(|candidate| f64::from(candidate.weight)).sum();
+        // Both this and top-p keep a number of most likely candidates, so their order is free once
+        // the total is known.
+        let min_p = params.min_p.clamp(0.0, 1.0);
+        candidates.retain(|candidate| candidate.weight >= min_p);
         if params.top_p < 1.0 {
-            let wanted = f64::from(params.top_p.max(0.0)) * total;
-            let mut sum = 0.0;
-            let reached = |c: &Candidate| {
-                sum += f64::from(c.weight);
-                sum >= wanted
-            };
-            let count = candidates.iter().position(reached).map_or(candidates.len(), |at| at + 1);
+            let count = top_p_count(candidates, f64::from(params.top_p.max(0.0)) * total);
             candidates.truncate(count);
         }
-        candidates.retain(|candidate| candidate.weight >= min_p);
-        candidates.sort_unstable_by(by_likelihood);
     }
 
-    fn draw(&mut self) -> u32 {
+    /// `None` if no candidate has any weight.
+    fn draw(&mut self) -> Option<u32> {
         let total: f64 = self.candidates.iter().map(|c| f64::from(c.weight)).sum();
         let mut left = self.random.unit() * total;
         for candidate in &self.candidates {
             left -= f64::from(candidate.weight);
             if left < 0.0 {
-                return candidate.id;
+                return Some(candidate.id);
             }
         }
-        self.candidates.first().map_or(0, |candidate| candidate.id)
+        self.candidates.first().filter(|candidate| candidate.weight > 0.0).map(|c| c.id)
+    }
+}
+
+/// Sorts as many of the most likely candidates as are needed to reach the weight, and returns how
+/// many those are.
+fn top_p_count(candidates: &mut [Candidate], wanted: f64) -> usize {
+    let mut head = TOP_P_HEAD;
+    loop {
+        let part = if head < candidates.len() {
+            candidates.select_nth_unstable_by(head, by_likelihood).0
+        } else {
+            &mut *candidates
+        };
+        part.sort_unstable_by(by_likelihood);
+        let mut sum = 0.0;
+        let reached = part.iter().position(|candidate| {
+            sum += f64::from(candidate.weight);
+            sum >= wanted
+        });
+        match reached {
+            Some(at) => return at + 1,
+            None if part.len() == candidates.len() => return candidates.len(),
+            None => head *= 8,
+        }
     }
 }
 

@@ -56,6 +56,12 @@ impl Session {
             let bytes = KvCache::size_bytes(layers, heads, dim, max_context).unwrap_or(u64::MAX);
             SessionError::OutOfMemory { context: max_context, bytes }
         })?;
+        let scratch_bytes =
+            Scratch::size_bytes(config, max_context, prefill_chunk, model.pool.threads());
+        let too_large =
+            |_| SessionError::OutOfMemory { context: max_context, bytes: scratch_bytes };
+        let room = usize::try_from(scratch_bytes).unwrap_or(usize::MAX);
+        Vec::<u8>::new().try_reserve_exact(room).map_err(too_large)?;
         let scratch = Scratch::new(config, max_context, prefill_chunk, model.pool.threads());
         let tokens = Vec::with_capacity(max_context);
         Ok(Self { model, cache, scratch, tokens, max_context, prefill_chunk })

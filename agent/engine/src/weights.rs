@@ -91,9 +91,7 @@ pub(crate) fn check(header: &Header, config: &Config) -> Result<u64, LoadError> 
             return Err(LoadError::UnknownTensor { tensor: tensor.name.clone() });
         };
         let dims: Vec<u64> = dims.iter().map(|&dim| dim as u64).collect();
-        // Writers leave out or keep trailing dimensions of 1.
-        let trim = |dims: &[u64]| dims.iter().rposition(|&dim| dim != 1).map_or(0, |at| at + 1);
-        if tensor.dims[..trim(&tensor.dims)] != dims[..trim(&dims)] {
+        if trimmed(&tensor.dims) != trimmed(&dims) {
             let (found, expected) = (tensor.dims.clone(), dims);
             return Err(LoadError::TensorShape { tensor: tensor.name.clone(), found, expected });
         }
@@ -107,13 +105,18 @@ pub(crate) fn check(header: &Header, config: &Config) -> Result<u64, LoadError> 
     }
 }
 
+/// Dimensions without trailing ones, which writers keep or leave out.
+pub(crate) fn trimmed(dims: &[u64]) -> &[u64] {
+    &dims[..dims.iter().rposition(|&dim| dim != 1).map_or(0, |at| at + 1)]
+}
+
 fn loaded_bytes(tensor: &TensorInfo, dims: &[u64]) -> Result<u64, LoadError> {
     let unsupported = |supported: &[TensorType]| LoadError::UnsupportedTensorType {
         tensor: tensor.name.clone(),
         found: tensor.ty.name(),
         supported: supported.iter().map(|ty| ty.name()).collect::<Vec<_>>().join(", "),
     };
-    match *dims {
+    match *trimmed(dims) {
         [cols, rows] => {
             let ty =
                 MatrixType::of(tensor.ty).ok_or_else(|| unsupported(&MatrixType::SUPPORTED))?;

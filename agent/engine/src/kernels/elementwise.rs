@@ -94,6 +94,15 @@ twin! {
 }
 
 twin! {
+    /// `values = exp((values - max) * factor)`.
+    exp_scaled(values: &mut [f32], max: f32, factor: f32) {
+        for value in values {
+            *value = exp((*value - max) * factor);
+        }
+    }
+}
+
+twin! {
     /// Rotates pairs (2i, 2i + 1) of each head by the angles whose (cos, sin) are given
     /// (`rotation`: pairs per head), as GGUF stores the `llama` architecture.
     rope(heads: &mut [f32], head_dim: usize, rotation: &[(f32, f32)]) {
@@ -107,8 +116,8 @@ twin! {
 }
 
 twin! {
-    /// Quantizes one block of 32 values to `i8` with a common scale `max|x| / 127`, rounding to
-    /// nearest even. Returns (scale, sum of the quants).
+    /// Quantizes blocks of 32 values to `i8` with a common scale `max|x| / 127`, rounding to
+    /// nearest even. `scales` and `sums` (of the quants) have one element per block.
     quantize_row(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
         let blocks = x.as_chunks::<BLOCK>().0.iter().zip(q.as_chunks_mut::<BLOCK>().0);
         for (((x, q), scale), sum) in blocks.zip(scales).zip(sums) {

@@ -15,9 +15,11 @@ mod matrix;
 mod parallel;
 mod pool;
 mod scalar;
+#[cfg(test)]
+mod tests;
 mod tile;
 
-pub(crate) use elementwise::{add, rms_norm, rope, silu_mul};
+pub(crate) use elementwise::{add, exp_scaled, rms_norm, rope, silu_mul};
 pub(crate) use level::Level;
 pub use level::{Isa, IsaUnavailable};
 pub(crate) use matrix::{Matrix, MatrixError, MatrixType};
