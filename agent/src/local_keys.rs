@@ -75,6 +75,8 @@ pub struct LocalKey {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LocalKeys {
     keys: Vec<LocalKey>,
+    /// Stays true when the last key is revoked: that must lock the door, not open it.
+    required: bool,
 }
 
 /// What a presented key is.
@@ -137,6 +139,7 @@ impl LocalKeys {
             return Err(KeyError::TooMany);
         }
         let key = random_key()?;
+        self.required = true;
         let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         self.keys.push(LocalKey {
             name: name.to_owned(),
@@ -151,6 +154,11 @@ impl LocalKeys {
         let before = self.keys.len();
         self.keys.retain(|key| key.name != name);
         if self.keys.len() == before { Err(KeyError::Unknown(name.to_owned())) } else { Ok(()) }
+    }
+
+    /// Whether requests need a key: from the first one made on.
+    pub fn required(&self) -> bool {
+        self.required
     }
 
     /// The keys, oldest first.
@@ -220,7 +228,7 @@ mod tests {
     fn a_key_works_until_it_is_revoked_and_is_not_in_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let mut keys = LocalKeys::load(dir.path()).unwrap();
-        assert!(keys.list().is_empty());
+        assert!(keys.list().is_empty() && !keys.required());
         let key = keys.create("chat", SystemTime::now()).unwrap();
         assert!(matches!(keys.create("chat", SystemTime::now()), Err(KeyError::Exists(_))));
         keys.save(dir.path()).unwrap();
@@ -234,6 +242,7 @@ mod tests {
         read.revoke("chat").unwrap();
         assert_eq!(read.check(&key), KeyCheck::Unknown);
         assert!(matches!(read.revoke("chat"), Err(KeyError::Unknown(_))));
+        assert!(read.list().is_empty() && read.required());
     }
 
     #[test]

@@ -1,23 +1,25 @@
-//! Commands that need no controller.
+//! Commands that need no controller: generate, measure and rewrite model files, and keys of local
+//! applications. Results go to stdout, everything else to stderr.
 
-use crate::cli::{BenchArgs, GenerateArgs, KeyCommand, QuantizeArgs};
+mod bench;
+mod generate;
+mod key;
+mod quantize;
 
-/// Generates text with a model file.
-pub fn generate(_args: GenerateArgs) -> anyhow::Result<()> {
-    anyhow::bail!("this build has no engine")
-}
+use std::fs::File;
+use std::path::Path;
 
-/// Measures a model file.
-pub fn bench(_args: BenchArgs) -> anyhow::Result<()> {
-    anyhow::bail!("this build has no engine")
-}
+use anyhow::Context;
+use edgeformer_engine::{LoadOptions, Model};
 
-/// Rewrites a model file.
-pub fn quantize(_args: QuantizeArgs) -> anyhow::Result<()> {
-    anyhow::bail!("this build has no engine")
-}
+pub use self::bench::bench;
+pub use self::generate::generate;
+pub use self::key::key;
+pub use self::quantize::quantize;
 
-/// Manages the keys of local applications.
-pub fn key(_command: KeyCommand) -> anyhow::Result<()> {
-    anyhow::bail!("this build has no local keys")
+/// Loads a model file with `threads` threads (0: one per core).
+fn load(path: &Path, threads: usize) -> anyhow::Result<Model> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let options = LoadOptions { threads, ..LoadOptions::default() };
+    Model::load(file, &options).with_context(|| format!("cannot load {}", path.display()))
 }

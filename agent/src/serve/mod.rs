@@ -3,7 +3,7 @@
 //! a web page that the operator did not allow.
 //!
 //! Without local keys every program on this machine may use the API (the log says so at the start);
-//! with the first key made, each request needs one.
+//! once the first key is made, each request needs one, also after the last one is revoked.
 
 mod answer;
 mod error;
@@ -145,7 +145,7 @@ fn router(app: Arc<App>) -> Router {
 fn log_access(config: &ServeConfig, listener: &TcpListener) {
     let address = listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
     match LocalKeys::load(&config.state_dir) {
-        Ok(keys) if keys.list().is_empty() && !config.allow_remote => tracing::warn!(
+        Ok(keys) if !keys.required() && !config.allow_remote => tracing::warn!(
             address,
             "the local API is open to every program on this machine: `edgeformer-agent key create` \
              makes a key, and from then on one is required"

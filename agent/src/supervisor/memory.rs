@@ -52,8 +52,12 @@ pub fn plan(facts: MemoryFacts) -> MemoryPlan {
     }
 }
 
-/// The limit set on the worker process, so that a leak ends the worker and not the device.
+/// The limit set on the worker process, so that a leak ends the worker and not the device. 0, no
+/// limit, where the manifest does not state the need.
 pub fn process_limit_bytes(need: u64) -> u64 {
+    if need == 0 {
+        return 0;
+    }
     need.saturating_add(need / 4).saturating_add(LIMIT_HEADROOM_BYTES)
 }
 
@@ -118,6 +122,12 @@ mod tests {
         check(100, 90, 1000, Some(189), MemoryPlan::StopFirst);
         check(100, 90, 1000, Some(99), MemoryPlan::Refuse { available_bytes: 99 * MIB });
         check(0, 0, 0, None, MemoryPlan::Beside);
+    }
+
+    #[test]
+    fn a_leak_is_stopped_but_a_need_that_nobody_stated_is_not() {
+        assert_eq!(process_limit_bytes(0), 0);
+        assert_eq!(process_limit_bytes(400 * MIB), 756 * MIB);
     }
 
     #[test]

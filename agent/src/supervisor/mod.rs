@@ -124,12 +124,13 @@ impl Supervisor {
     ) -> Result<TrialReport, TrialError> {
         let _one_at_a_time = self.inner.trial.lock().await;
         self.discard_where(&spec.slot, |_| true).await;
-        let need = spec.memory.total_bytes(spec.settings).max(payload.size_bytes());
+        let stated = spec.memory.total_bytes(spec.settings);
+        let need = stated.max(payload.size_bytes());
         let stopped_serving_first = self.make_room(&spec.slot, need).await?;
         let started = Instant::now();
         let (worker, mut unaddressed) = Worker::spawn(&self.inner.config.worker_program, spec)
             .map_err(|error| TrialError::Start(error.to_string()))?;
-        let limit = memory::process_limit_bytes(need);
+        let limit = memory::process_limit_bytes(stated);
         worker.load(payload, limit, &mut unaddressed).await?;
         let load_time = started.elapsed();
         let patience = self.inner.config.patience;

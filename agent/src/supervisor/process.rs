@@ -56,6 +56,8 @@ impl Worker {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
+            // Ctrl-C in a terminal is for the agent alone: it lets running requests finish.
+            .process_group(0)
             .spawn()?;
         let pid = child.id().ok_or_else(|| std::io::Error::other("the process ended at once"))?;
         let stderr = child.stderr.take().expect("stderr is piped");

@@ -233,8 +233,8 @@ pub enum MessageError {
     /// Its JSON.
     #[error("a control message does not parse: {0}")]
     Json(#[from] serde_json::Error),
-    /// Weights where none are due.
-    #[error("a worker sent weights")]
+    /// A message that has no place in this direction or at this time.
+    #[error("a message came where it has no place")]
     Misplaced,
 }
 
