@@ -41,10 +41,11 @@ impl Decoder {
         emit: &mut dyn FnMut(FromWorker),
     ) {
         let id = request.id;
-        emit(match self.try_generate(request, cancelled, emit) {
+        let end = match self.try_generate(request, cancelled, emit) {
             Ok((finish, usage)) => FromWorker::Done { id, finish, usage },
             Err((failure, message)) => FromWorker::Failed { id, failure, message },
-        });
+        };
+        emit(end);
     }
 
     /// Decodes a few tokens and checks that the model computes.
