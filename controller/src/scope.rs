@@ -71,6 +71,8 @@ pub trait Scope: sealed::Sealed + Clone + Send + Sync + 'static {
     fn key(&self) -> String;
     /// Who acts, from where.
     fn context(&self) -> &Context;
+    /// The same right, for a request that holds an idempotency key.
+    fn with_idempotency(self, claim: IdempotencyClaim) -> Self;
 }
 
 /// The right to act on one tenant's data.
@@ -93,6 +95,10 @@ impl Scope for TenantScope {
     fn context(&self) -> &Context {
         &self.context
     }
+    fn with_idempotency(mut self, claim: IdempotencyClaim) -> Self {
+        self.context.idempotency = Some(claim);
+        self
+    }
 }
 
 impl Scope for InstallationScope {
@@ -101,6 +107,10 @@ impl Scope for InstallationScope {
     }
     fn context(&self) -> &Context {
         &self.context
+    }
+    fn with_idempotency(mut self, claim: IdempotencyClaim) -> Self {
+        self.context.idempotency = Some(claim);
+        self
     }
 }
 
@@ -128,11 +138,6 @@ impl TenantScope {
     pub fn tenant(&self) -> TenantId {
         self.tenant
     }
-
-    pub(crate) fn with_idempotency(mut self, claim: IdempotencyClaim) -> Self {
-        self.context.idempotency = Some(claim);
-        self
-    }
 }
 
 impl InstallationScope {
@@ -151,11 +156,6 @@ impl InstallationScope {
     pub(crate) fn enter(&self, tenant: TenantId) -> TenantScope {
         let context = Context { idempotency: None, ..self.context.clone() };
         TenantScope { tenant, context }
-    }
-
-    pub(crate) fn with_idempotency(mut self, claim: IdempotencyClaim) -> Self {
-        self.context.idempotency = Some(claim);
-        self
     }
 }
 

@@ -66,6 +66,8 @@ pub enum SecretKind {
     TenantKek,
     /// A version's data key (32 bytes), wrapped by its tenant's key-encryption key.
     DataKey,
+    /// The answer to a request with an idempotency key: it may hold a token that is shown once.
+    Answer,
 }
 
 impl fmt::Display for SecretKind {
@@ -77,6 +79,7 @@ impl fmt::Display for SecretKind {
             Self::ChunkSecret => "chunk secret",
             Self::TenantKek => "tenant key-encryption key",
             Self::DataKey => "data key",
+            Self::Answer => "stored answer",
         })
     }
 }

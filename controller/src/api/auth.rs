@@ -1,11 +1,14 @@
 //! Authentication by bearer token, and the guard in front of every route: authenticate, authorise,
 //! record a refusal, hand the scope to the handler.
 
+use std::time::Duration;
+
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
+use super::idempotency;
 use super::request::RequestInfo;
 use crate::app::App;
 use crate::audit::{Intent, Outcome, Resource};
@@ -14,6 +17,9 @@ use crate::problem::Problem;
 use crate::scope::{InstallationScope, Scope, TenantScope};
 use crate::store::{StoreError, api_tokens};
 use crate::token::{Kind, Token};
+
+/// Longest a request may take, but for publications. Half of the lease of an idempotency key.
+const REQUEST_LIMIT: Duration = Duration::from_secs(60);
 
 /// The one text for every token that does not work, so that nobody learns which of them exist.
 const NOT_ACCEPTED: &str =
@@ -37,13 +43,36 @@ pub(super) async fn guard(
         Ok(granted) => granted,
         Err(refusal) => return Err(refuse(&app, action, &info, refusal).await),
     };
-    let extensions = request.extensions_mut();
-    extensions.insert(principal);
-    match granted {
-        Granted::Tenant(scope) => extensions.insert(scope).map(|_| ()),
-        Granted::Installation(scope) => extensions.insert(scope).map(|_| ()),
-    };
-    Ok(next.run(request).await)
+    request.extensions_mut().insert(principal);
+    // A publication takes as long as its upload; everything else is cut before its idempotency
+    // key's lease runs out. A cut request leaves nothing half done: its transaction is undone.
+    if action == Action::VersionPublish {
+        return Ok(granted.carry_on(request, next).await);
+    }
+    let answered = tokio::time::timeout(REQUEST_LIMIT, async {
+        match granted {
+            Granted::Tenant(scope) => idempotency::run(&app, scope, request, next).await,
+            Granted::Installation(scope) => idempotency::run(&app, scope, request, next).await,
+        }
+    });
+    answered.await.unwrap_or_else(|_| {
+        Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "timeout",
+            "the request took longer than a minute and was undone; repeat it",
+        ))
+    })
+}
+
+impl Granted {
+    /// Runs the handler with the granted scope.
+    async fn carry_on(self, mut request: Request, next: Next) -> Response {
+        match self {
+            Self::Tenant(scope) => request.extensions_mut().insert(scope).map(|_| ()),
+            Self::Installation(scope) => request.extensions_mut().insert(scope).map(|_| ()),
+        };
+        next.run(request).await
+    }
 }
 
 /// The principal that a request's token stands for.

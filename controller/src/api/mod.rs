@@ -8,6 +8,7 @@ pub mod enrolment_tokens;
 pub mod etag;
 pub mod extract;
 mod health;
+mod idempotency;
 pub mod models;
 pub mod page;
 pub mod request;

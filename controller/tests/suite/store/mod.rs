@@ -1,0 +1,8 @@
+//! The store's tests, each on both databases.
+
+mod audit;
+mod devices;
+mod idempotency;
+mod schema;
+mod tokens;
+mod transactions;

@@ -1,0 +1,155 @@
+//! The REST API of a real installation on SQLite, without sockets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use edgeformer_controller::api;
+use edgeformer_controller::app::{App, Nudges, Parts};
+use edgeformer_controller::clock::{Clock, ManualClock, SystemClock};
+use edgeformer_controller::config::DataDir;
+use edgeformer_controller::init::{self, NewInstallation};
+use edgeformer_controller::serve;
+use edgeformer_controller::store::connect;
+use http::{HeaderMap, Method, Request, StatusCode};
+use serde_json::{Value, json};
+use sqlx::Connection;
+use tempfile::TempDir;
+use tower::ServiceExt;
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    /// The answer's field as text.
+    #[track_caller]
+    pub(crate) fn text(&self, field: &str) -> String {
+        self.body[field].as_str().unwrap_or_else(|| panic!("no {field} in {self:?}")).to_owned()
+    }
+
+    /// Fails unless the answer is a problem of this status and code.
+    #[track_caller]
+    pub(crate) fn is_problem(&self, status: u16, code: &str) {
+        assert_eq!(
+            (self.status.as_u16(), self.body["code"].as_str()),
+            (status, Some(code)),
+            "{self:?}"
+        );
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+        assert_eq!(self.body["status"], status);
+        let request = self.headers["x-request-id"].to_str().unwrap();
+        assert_eq!(self.body["instance"], format!("urn:uuid:{request}"));
+        assert!(self.body["title"].is_string() && self.body["detail"].is_string());
+    }
+}
+
+/// An installation and its API.
+pub(crate) struct Rest {
+    pub(crate) app: App,
+    pub(crate) clock: ManualClock,
+    pub(crate) installation_token: String,
+    router: Router,
+    dir: TempDir,
+}
+
+impl Rest {
+    pub(crate) async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::new(&dir.path().join("data")).unwrap();
+        let new = NewInstallation {
+            dir: data.clone(),
+            database_url: None,
+            trust_domain: "test.local".into(),
+            server_names: vec!["localhost".into()],
+        };
+        init::init(&new, SystemClock.now()).await.unwrap();
+        let (opened, _) = serve::open(&data, None).await.unwrap();
+        let clock = ManualClock::at(SystemClock.now());
+        let app = App::new(Parts {
+            store: opened.store.clone(),
+            vault: Arc::clone(&opened.vault),
+            objects: opened.objects.clone(),
+            staging: opened.staging.clone(),
+            clock: Arc::new(clock.clone()),
+            nudges: Nudges::default(),
+        });
+        let installation_token = std::fs::read_to_string(data.admin_token()).unwrap();
+        let installation_token = installation_token.trim().to_owned();
+        Self { router: api::router(app.clone()), app, clock, installation_token, dir }
+    }
+
+    /// Makes a tenant; returns its id and first admin token.
+    pub(crate) async fn tenant(&self, name: &str) -> (String, String) {
+        let answer =
+            self.post(&self.installation_token, "/api/v1/tenants", json!({"name": name})).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        (answer.text("id"), answer.text("admin_token"))
+    }
+
+    /// A token of this role, made by `admin`.
+    pub(crate) async fn token(&self, admin: &str, role: &str) -> String {
+        let body = json!({"name": role, "role": role});
+        self.post(admin, "/api/v1/tokens", body).await.text("token")
+    }
+
+    pub(crate) async fn get(&self, token: &str, path: &str) -> Answer {
+        self.send(Method::GET, path, &[("authorization", &format!("Bearer {token}"))], None).await
+    }
+
+    pub(crate) async fn post(&self, token: &str, path: &str, body: Value) -> Answer {
+        let token = format!("Bearer {token}");
+        self.send(Method::POST, path, &[("authorization", &token)], Some(&body.to_string())).await
+    }
+
+    /// Any request; a body is sent as JSON.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&str>,
+    ) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if body.is_some() && !headers.iter().any(|(name, _)| *name == "content-type") {
+            request = request.header("content-type", "application/json");
+        }
+        let body = body.map_or_else(Body::empty, |text| Body::from(text.to_owned()));
+        let response = self.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, 16 << 20).await.unwrap();
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// The installation's folder.
+    pub(crate) fn data_dir(&self) -> std::path::PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Leaves a key as a crash between commit and answer does.
+    pub(crate) async fn forget_answer(&self, key: &str) {
+        let url = connect::sqlite_url(&self.data_dir().join("controller.db"), false);
+        let mut connection = sqlx::AnyConnection::connect(&url).await.unwrap();
+        let done =
+            sqlx::query("UPDATE idempotency_keys SET status = 1, response = '' WHERE key = $1")
+                .bind(key)
+                .execute(&mut connection)
+                .await
+                .unwrap();
+        assert_eq!(done.rows_affected(), 1);
+        connection.close().await.unwrap();
+    }
+
+    pub(crate) fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+}
