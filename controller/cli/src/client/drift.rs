@@ -121,6 +121,13 @@ impl<'d> At<'d> {
         }
     }
 
+    /// An object or value that the document leaves open.
+    fn is_free(self) -> bool {
+        let open = |name: &&str| self.schema[*name].is_null();
+        let described = ["properties", "additionalProperties", "items", "oneOf", "anyOf", "allOf"];
+        matches!(self.types().as_slice(), [] | ["object"]) && described.iter().all(|n| open(&n))
+    }
+
     fn required(self, field: &str) -> bool {
         self.schema["required"].as_array().is_some_and(|r| r.iter().any(|f| f == field))
     }
@@ -152,6 +159,15 @@ fn compare<'a>(mine: At<'a>, theirs: At<'a>, flow: Flow, place: &str, faults: &m
     // The other way round is fine: absent optional fields of requests are left out, never null.
     if flow == Flow::Response && their_null && !my_null {
         faults.push(format!("{place}: may be null, the client does not expect it"));
+    }
+    if theirs.is_free() {
+        // The document does not say what is inside, so the client may not rely on anything.
+        let needed = mine.properties().into_iter().filter(|(_, _, required)| *required);
+        let needed = needed.filter(|_| flow == Flow::Response);
+        faults.extend(needed.map(|(name, _, _)| {
+            format!("{place}.{name}: the client needs it, the API does not describe it")
+        }));
+        return;
     }
     let bare = |at: At| -> Vec<String> {
         at.types().into_iter().filter(|t| *t != "null").map(str::to_owned).collect()
@@ -290,6 +306,16 @@ fn own_document() -> Value {
         document["paths"][format!("/api/v1{}", row.path)][row.method.to_lowercase()] = operation;
     }
     document
+}
+
+/// The document that the controller's own tests keep equal to its code.
+#[test]
+fn client_and_api_agree() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../openapi.json");
+    let text = std::fs::read_to_string(path).expect("the controller's OpenAPI document is there");
+    let document: Value = serde_json::from_str(&text).expect("the OpenAPI document is JSON");
+    let faults = faults(&document);
+    assert!(faults.is_empty(), "client and API have drifted apart:\n{}", faults.join("\n"));
 }
 
 #[test]

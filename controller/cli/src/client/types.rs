@@ -134,16 +134,25 @@ pub struct Device {
     pub created_at: String,
 }
 
+/// What the device says of itself: an agent of another version may leave some of it out.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Facts {
+    #[serde(default)]
     pub agent_version: String,
+    #[serde(default)]
     pub os: String,
+    #[serde(default)]
     pub arch: String,
+    #[serde(default)]
     pub cpus: u32,
+    #[serde(default)]
     pub memory_bytes: u64,
+    #[serde(default)]
     pub disk_free_bytes: u64,
+    #[serde(default)]
     pub cpu_features: Vec<String>,
+    #[serde(default)]
     pub hostname: String,
 }
 

@@ -47,9 +47,8 @@ fn verdict(r: &Rollout) -> Result<Exit, Failure> {
         reason => format!(": {reason}"),
     };
     let what = format!(
-        "the rollout of {} {} {}{reason} ({})",
-        r.model,
-        view::human::or_none(Some(&r.version)),
+        "the rollout of {} {}{reason} ({})",
+        view::rollout::subject(r),
         view::rollout::state(r.state),
         view::rollout::counts(&r.counts)
     );

@@ -20,6 +20,14 @@ pub fn state(state: RolloutState) -> &'static str {
     }
 }
 
+/// The model and version that it brings; a rollback may bring several or empty the slot.
+pub fn subject(r: &Rollout) -> String {
+    match (r.model.as_str(), r.version.as_str()) {
+        ("", _) | (_, "") => "what ran before".to_owned(),
+        (model, version) => format!("{model} {version}"),
+    }
+}
+
 pub fn preview(preview: &RolloutPreview, style: Style) -> String {
     let mut parts = Vec::new();
     if preview.devices.is_empty() {
@@ -66,7 +74,7 @@ pub fn rollouts(rollouts: &[Rollout], filtered: bool, style: Style) -> String {
     let row = |r: &Rollout| {
         [
             r.id.clone(),
-            format!("{} {}", r.model, or_none(Some(&r.version))),
+            subject(r),
             state(r.state).to_owned(),
             format!("{}/{}", r.counts.confirmed, r.counts.total),
             relative(&r.created_at, style.now),
@@ -88,7 +96,7 @@ fn selector(selector: &Selector) -> String {
 pub fn rollout(r: &Rollout, style: Style) -> String {
     let mut lines = vec![
         ("Rollout", r.id.clone()),
-        ("Model", format!("{} {}", r.model, or_none(Some(&r.version)))),
+        ("Model", subject(r)),
         ("Slot", r.slot.clone()),
         ("To", selector(&r.selector)),
     ];
@@ -170,12 +178,11 @@ pub fn trouble(d: &RolloutDevice) -> String {
 /// What aborting does, before it is done.
 pub fn abortion(r: &Rollout) -> String {
     format!(
-        "Rollout  {}\nModel    {} {}\nState    {}: {}\n\n\
+        "Rollout  {}\nModel    {}\nState    {}: {}\n\n\
          It will stop: devices that have not begun keep what they run, the {} confirmed keep the \
          new\nversion. `edgeformer rollout rollback` would bring those back.",
         r.id,
-        r.model,
-        or_none(Some(&r.version)),
+        subject(r),
         state(r.state),
         counts(&r.counts),
         r.counts.confirmed
@@ -185,11 +192,10 @@ pub fn abortion(r: &Rollout) -> String {
 /// What rolling back does, before it is done.
 pub fn rollback(r: &Rollout, devices: &[RolloutDevice]) -> String {
     let mut lines = vec![format!(
-        "Rollout  {}\nModel    {} {} in slot {}\nDevices  {}\n\n\
+        "Rollout  {}\nModel    {} in slot {}\nDevices  {}\n\n\
          Its devices will be brought back to what they ran before:",
         r.id,
-        r.model,
-        or_none(Some(&r.version)),
+        subject(r),
         r.slot,
         counts(&r.counts)
     )];
