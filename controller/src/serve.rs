@@ -70,10 +70,15 @@ pub enum ServeError {
     #[error("the certificate and key in the data folder cannot serve TLS: {0}")]
     Tls(#[from] rustls::Error),
     /// An address is taken or not ours.
-    #[error("cannot listen on {address}: {source}")]
+    #[error(
+        "cannot listen on {address}: {source}; end what uses it, or choose another address with \
+         {flag} (port 0 takes a free one)"
+    )]
     Bind {
         /// The address.
         address: SocketAddr,
+        /// The flag that chose it.
+        flag: &'static str,
         /// Why.
         source: io::Error,
     },
@@ -166,8 +171,11 @@ impl ServerIdentity {
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
-    let failed = |source| ServeError::Bind { address, source };
+async fn bind(
+    address: SocketAddr,
+    flag: &'static str,
+) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let failed = |source| ServeError::Bind { address, flag, source };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
@@ -185,8 +193,8 @@ pub async fn serve(settings: &Settings) -> Result<(), ServeError> {
         (identity.admin_tls()?, identity.device_tls(installation.root_cert_der)?);
     let lifetime = settings.cert_lifetime.unwrap_or(ca::DEFAULT_DEVICE_LIFETIME);
     let enroller = Enroller::open(app.clone(), lifetime).await?;
-    let (admin, admin_address) = bind(settings.admin_listen).await?;
-    let (devices, device_address) = bind(settings.device_listen).await?;
+    let (admin, admin_address) = bind(settings.admin_listen, "--admin-listen").await?;
+    let (devices, device_address) = bind(settings.device_listen, "--device-listen").await?;
 
     let stop = CancellationToken::new();
     let trust_domain = installation.trust_domain;
