@@ -1,0 +1,9 @@
+//! Devices as they meet the controller: over real TLS, through the real listener, with a plain gRPC
+//! client in the place of the agent.
+#![forbid(unsafe_code)]
+
+mod access;
+mod enrolment;
+mod rollouts;
+mod sessions;
+mod support;

@@ -1,0 +1,224 @@
+//! A controller with its device listener, and devices that speak to it.
+
+pub(crate) mod device;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use edgeformer_controller::admin::{enrolment_tokens, tenants};
+use edgeformer_controller::app::{App, Nudges, Parts};
+use edgeformer_controller::clock::{Clock, Timestamp};
+use edgeformer_controller::config::DataDir;
+use edgeformer_controller::device_listener::{self, tls};
+use edgeformer_controller::distribution::objects::Objects;
+use edgeformer_controller::distribution::staging::Staging;
+use edgeformer_controller::enrolment::Enroller;
+use edgeformer_controller::init::{NewInstallation, init};
+use edgeformer_controller::rollout::reconciler;
+use edgeformer_controller::scope::{InstallationScope, TenantScope};
+use edgeformer_controller::session::{self, hub::Hub};
+use edgeformer_controller::store::{Store, installation};
+use edgeformer_controller::telemetry::service::Metrics;
+use edgeformer_controller::vault::Vault;
+use edgeformer_proto::ids::{ModelId, VersionId};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use sqlx::Connection;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use zeroize::Zeroizing;
+
+pub(crate) const DAY: Duration = Duration::from_secs(86_400);
+
+/// The machine's clock, moved by as much as a test wants: certificates are judged by both.
+#[derive(Clone, Default)]
+pub(crate) struct ShiftedClock(Arc<AtomicI64>);
+
+impl ShiftedClock {
+    pub(crate) fn shift(&self, by_us: i64) {
+        self.0.fetch_add(by_us, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ShiftedClock {
+    fn now(&self) -> Timestamp {
+        let real = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64;
+        Timestamp(real + self.0.load(Ordering::SeqCst))
+    }
+}
+
+pub(crate) struct Controller {
+    pub(crate) app: App,
+    pub(crate) clock: ShiftedClock,
+    /// Of the tenant that most tests need one of.
+    pub(crate) scope: TenantScope,
+    pub(crate) address: SocketAddr,
+    pub(crate) root_pem: Vec<u8>,
+    pub(crate) hub: Arc<Hub>,
+    url: String,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+    _dir: TempDir,
+}
+
+impl Controller {
+    pub(crate) async fn start() -> Self {
+        Self::start_at(0).await
+    }
+
+    /// With a clock that is `shift_us` off the machine's.
+    pub(crate) async fn start_at(shift_us: i64) -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let clock = ShiftedClock::default();
+        clock.shift(shift_us);
+        let dir = DataDir::new(&temp.path().join("data")).unwrap();
+        let new = NewInstallation {
+            dir: dir.clone(),
+            database_url: None,
+            trust_domain: "fleet.test".to_owned(),
+            server_names: vec!["localhost".to_owned()],
+        };
+        // The server's certificate must be valid by the machine's clock as well.
+        init(&new, clock.now()).await.unwrap();
+        let url = dir.database_url(None, false);
+        let app = App::new(Parts {
+            store: Store::connect(&url).await.unwrap(),
+            vault: Arc::new(Vault::from_file(&dir.kek()).unwrap()),
+            objects: Objects::local(&dir.objects()).unwrap(),
+            staging: Staging::open(&dir.staging(), 1 << 20).unwrap(),
+            clock: Arc::new(clock.clone()),
+            nudges: Nudges::default(),
+        });
+        let scope = tenant(&app, "acme").await;
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let hub = Hub::new(app.clone(), stop.clone());
+        let address = serve(&app, &dir, &hub, &stop, &mut tasks).await;
+        let root_pem = std::fs::read(dir.root_cert()).unwrap();
+        Self { app, clock, scope, address, root_pem, hub, url, stop, tasks, _dir: temp }
+    }
+
+    /// Ends every task; a test that forgets leaves them to the runtime.
+    pub(crate) async fn stop(mut self) {
+        self.stop.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.unwrap();
+        }
+        self.app.store.close().await;
+    }
+
+    pub(crate) fn trust(&self) -> ClientTlsConfig {
+        ClientTlsConfig::new()
+            .domain_name("localhost")
+            .ca_certificate(Certificate::from_pem(&self.root_pem))
+    }
+
+    /// A connection, with a client certificate if one is given.
+    pub(crate) async fn connect(
+        &self,
+        identity: Option<Identity>,
+    ) -> Result<Channel, tonic::transport::Error> {
+        let tls = identity.into_iter().fold(self.trust(), ClientTlsConfig::identity);
+        let url = format!("https://localhost:{}", self.address.port());
+        Endpoint::from_shared(url)?.tls_config(tls)?.connect().await
+    }
+
+    /// An enrolment token of the tenant.
+    pub(crate) async fn token(&self, uses: u32) -> String {
+        self.token_of(&self.scope, uses, &[]).await
+    }
+
+    pub(crate) async fn token_of(
+        &self,
+        scope: &TenantScope,
+        uses: u32,
+        labels: &[(&str, &str)],
+    ) -> String {
+        let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let new = enrolment_tokens::NewEnrolmentToken::parse(Some(uses), None, labels).unwrap();
+        let (_, secret) = enrolment_tokens::create(&self.app, scope, new).await.unwrap();
+        secret.reveal().to_owned()
+    }
+
+    /// A row as publishing leaves it; no test here opens the payload.
+    pub(crate) async fn version(&self, model: &str, version: &str, bytes: i64) -> VersionId {
+        let id = VersionId::new();
+        let tenant = self.scope.tenant().to_string();
+        let mut db = sqlx::AnyConnection::connect(&self.url).await.unwrap();
+        sqlx::query("PRAGMA busy_timeout = 10000").execute(&mut db).await.unwrap();
+        sqlx::query(
+            "INSERT INTO models (tenant_id, id, name, created_at_us) VALUES ($1, $2, $3, 0) \
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(tenant.clone())
+        .bind(ModelId::new().to_string())
+        .bind(model.to_owned())
+        .execute(&mut db)
+        .await
+        .unwrap();
+        sqlx::query(
+            "INSERT INTO versions (tenant_id, id, model_id, version, manifest_envelope, \
+             manifest_sha256, payload_sha256, sealed_index_key, wrapped_data_key, payload_bytes, stored_bytes, \
+             chunk_count, details, created_at_us) \
+             SELECT $1, $2, id, $3, $4, $5, $5, '', $4, $6, $6, 1, '{}', 0 FROM models \
+             WHERE tenant_id = $1 AND name = $7",
+        )
+        .bind(tenant)
+        .bind(id.to_string())
+        .bind(version.to_owned())
+        .bind(vec![0_u8])
+        .bind(vec![7_u8; 32])
+        .bind(bytes)
+        .bind(model.to_owned())
+        .execute(&mut db)
+        .await
+        .unwrap();
+        db.close().await.unwrap();
+        id
+    }
+}
+
+pub(crate) async fn tenant(app: &App, name: &str) -> TenantScope {
+    let scope = InstallationScope::system("test");
+    let (tenant, _) = tenants::create(app, &scope, name).await.unwrap();
+    TenantScope::system(tenant.id, "test")
+}
+
+async fn serve(
+    app: &App,
+    dir: &DataDir,
+    hub: &Arc<Hub>,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> SocketAddr {
+    let chain = CertificateDer::pem_file_iter(dir.server_cert()).unwrap();
+    let key = PrivatePkcs8KeyDer::from_pem_file(dir.server_key()).unwrap();
+    let mut read = app.store.read(&InstallationScope::system("test")).await.unwrap();
+    let row = installation::get(&mut read).await.unwrap().unwrap();
+    drop(read);
+    let tls = tls::server_config(tls::DeviceTls {
+        server_chain_der: chain.map(|cert| cert.unwrap().to_vec()).collect(),
+        server_key_pkcs8: Zeroizing::new(key.secret_pkcs8_der().to_vec()),
+        root_der: row.root_cert_der,
+    })
+    .unwrap();
+    let enroller = Enroller::open(app.clone(), 30 * DAY).await.unwrap();
+    let routes = Routes::new(enroller.into_service())
+        .add_service(session::service(hub.clone()))
+        .add_service(Metrics::server(app.clone()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tasks.spawn(hub.clone().run());
+    tasks.spawn(reconciler::run(app.clone(), stop.clone()));
+    let (app, stop) = (app.clone(), stop.clone());
+    tasks.spawn(async move {
+        device_listener::serve(app, "fleet.test", listener, tls, routes, stop).await.unwrap();
+    });
+    address
+}
