@@ -102,20 +102,19 @@ fn origin_allowed(origin: Option<&str>, config: &ServeConfig) -> bool {
     config.allowed_origins.iter().any(is)
 }
 
-/// A key is required as soon as one exists, and always when other machines can reach the listener.
+/// A key is required once one has been made, and always when other machines can reach the listener.
 fn check_key(config: &ServeConfig, headers: &HeaderMap) -> Result<(), ApiError> {
     let keys = LocalKeys::load(&config.state_dir).map_err(|error| {
         tracing::error!(%error, "local keys cannot be read: all requests are refused");
         ApiError::engine("the keys of this device cannot be read: see the log of its agent")
     })?;
+    if !keys.required() && !config.allow_remote {
+        return Ok(());
+    }
     if keys.list().is_empty() {
-        return if config.allow_remote {
-            let message =
-                "this device has no keys yet: make one with `edgeformer-agent key create`";
-            Err(ApiError::unauthorized(message))
-        } else {
-            Ok(())
-        };
+        let message = "this device has no keys: its operator makes one with `edgeformer-agent key \
+                       create`";
+        return Err(ApiError::unauthorized(message));
     }
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let bearer = value
