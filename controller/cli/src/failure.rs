@@ -86,8 +86,8 @@ impl From<ClientError> for Failure {
                 Failure::new(Exit::Failed, what).next(if proxy {
                     "something between here and the controller answered; check the URL and proxies"
                 } else {
-                    "check that the URL is the controller's admin API, and that `edgeformer \
-                     --version` is of the same or the neighbouring version as the controller"
+                    "check that the URL is the controller's admin listener (not the one for devices), \
+                     and that `edgeformer --version` is of a neighbouring version"
                 })
             }
             ClientError::File { .. } => Failure::usage(what).next("check the path"),
@@ -127,6 +127,7 @@ fn refused(what: String, status: StatusCode, problem: &Problem) -> Failure {
     };
     let mut failure = Failure::new(exit, what);
     failure.facts = field_errors(problem);
+    failure.facts.retain(|fact| !failure.what.contains(fact.as_str()));
     if exit == Exit::Failed || exit == Exit::Unreachable {
         let code = Some(problem.code.as_str()).filter(|code| !code.is_empty());
         let at = problem.instance.as_deref().map(|i| format!(", {i}")).unwrap_or_default();
@@ -168,8 +169,8 @@ fn field_errors(problem: &Problem) -> Vec<String> {
 fn refused_advice(status: StatusCode) -> Option<&'static str> {
     Some(match status.as_u16() {
         401 => {
-            "the token is unknown here, expired or revoked: get a new one \
-             (`edgeformer token create`) and log in again (`edgeformer login`)"
+            "an administrator makes a new one (`edgeformer token create`); then log in again \
+             (`edgeformer login`)"
         }
         403 => "see with `edgeformer whoami` who you are; use a token with the role for this",
         404 => {

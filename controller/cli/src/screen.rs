@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use crate::args::Format;
 use crate::client::{Answer, List};
 use crate::failure::printable;
-use crate::view::json;
+use crate::view::{Style, json};
 
 /// Narrower terminals get wrapped cells no matter what.
 const MIN_WIDTH: u16 = 60;
@@ -19,9 +19,7 @@ const MIN_WIDTH: u16 = 60;
 pub struct Screen {
     format: Format,
     /// Columns of the terminal; None when standard output is not one.
-    pub width: Option<u16>,
-    /// The moment the command began; relative times refer to it.
-    pub now: OffsetDateTime,
+    width: Option<u16>,
 }
 
 impl Screen {
@@ -31,7 +29,12 @@ impl Screen {
             .map(|size| size.ws_col)
             .filter(|&columns| columns > 0)
             .map(|columns| columns.max(MIN_WIDTH));
-        Self { format, width, now: OffsetDateTime::now_utc() }
+        Self { format, width }
+    }
+
+    /// How views are to be made at this moment: a command that waits shows its end later.
+    pub fn style(&self) -> Style {
+        Style { now: OffsetDateTime::now_utc(), width: self.width }
     }
 
     /// One resource: its view, or its JSON as it came.
@@ -96,23 +99,40 @@ pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", printable(text));
 }
 
-/// A progress bar on standard error: redrawn in place on a terminal, a line per tenth elsewhere.
+/// A progress bar on standard error: redrawn in place on a terminal, a line per tenth elsewhere,
+/// where the quick parts are left out.
 pub struct Progress {
     label: &'static str,
     total_bytes: u64,
     began: Instant,
     terminal: bool,
+    quick: bool,
     drawn: std::sync::Mutex<Option<u64>>,
 }
 
 impl Progress {
     pub fn new(label: &'static str, total_bytes: u64) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        Self { label, total_bytes, began: Instant::now(), terminal, drawn: None.into() }
+        Self {
+            label,
+            total_bytes,
+            began: Instant::now(),
+            terminal,
+            quick: false,
+            drawn: None.into(),
+        }
+    }
+
+    /// Of something so quick that only somebody who watches wants to see it.
+    pub fn quick(label: &'static str, total_bytes: u64) -> Self {
+        Self { quick: true, ..Self::new(label, total_bytes) }
     }
 
     /// `done_bytes` so far.
     pub fn at(&self, done_bytes: u64) {
+        if self.quick && !self.terminal {
+            return;
+        }
         let steps = if self.terminal { 200 } else { 10 };
         let step = done_bytes.saturating_mul(steps).checked_div(self.total_bytes).unwrap_or(steps);
         let Ok(mut drawn) = self.drawn.lock() else { return };

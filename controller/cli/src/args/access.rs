@@ -77,6 +77,7 @@ Examples:
   edgeformer token revoke 0192d3a4-7b1c-7c3e-9f00-3a52c0de0001 --yes")]
     Revoke {
         /// Id of the token, from `edgeformer token list`
+        #[arg(value_parser = value::id)]
         id: String,
         #[command(flatten)]
         consent: Consent,
@@ -112,6 +113,7 @@ Example:
   edgeformer enrolment-token revoke 0192d3a4-7b1c-7c3e-9f00-3a52c0de0002")]
     Revoke {
         /// Id of the token, from `edgeformer enrolment-token list`
+        #[arg(value_parser = value::id)]
         id: String,
     },
 }

@@ -48,6 +48,7 @@ Examples:
   edgeformer rollout show 0192d3a4-7b1c-7c3e-9f00-3a52c0de0003 --wait")]
     Show {
         /// Id of the rollout
+        #[arg(value_parser = value::id)]
         id: String,
         #[command(flatten)]
         wait: Wait,
@@ -58,6 +59,7 @@ Example:
   edgeformer rollout devices 0192d3a4-7b1c-7c3e-9f00-3a52c0de0003")]
     Devices {
         /// Id of the rollout
+        #[arg(value_parser = value::id)]
         id: String,
         #[command(flatten)]
         limit: Limit,
@@ -68,6 +70,7 @@ Example:
   edgeformer rollout abort 0192d3a4-7b1c-7c3e-9f00-3a52c0de0003 --yes")]
     Abort {
         /// Id of the rollout
+        #[arg(value_parser = value::id)]
         id: String,
         #[command(flatten)]
         consent: Consent,
@@ -79,6 +82,7 @@ Examples:
   edgeformer rollout rollback 0192d3a4-7b1c-7c3e-9f00-3a52c0de0003 --yes --wait")]
     Rollback {
         /// Id of the rollout to undo
+        #[arg(value_parser = value::id)]
         id: String,
         #[command(flatten)]
         consent: Consent,

@@ -46,6 +46,14 @@ pub fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// An id as the `list` commands show it.
+pub fn id(text: &str) -> Result<String, String> {
+    match uuid::Uuid::try_parse(text) {
+        Ok(id) => Ok(id.to_string()),
+        Err(_) => Err(format!("{text:?} is not an id; the `list` command shows ids")),
+    }
+}
+
 /// One change of a device's labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LabelEdit {

@@ -117,7 +117,11 @@ pub async fn token(context: &Context, command: Token) -> Result<Exit, Failure> {
         Token::Revoke { id, consent } => {
             let tokens = context.client.call(&LIST_TOKENS).all(LOOKED_THROUGH).await?;
             let preview = match tokens.items.iter().find(|t| t.id == id) {
-                Some(token) => view::access::token_revocation(token, context.style()),
+                Some(token) => {
+                    let me = context.client.call(&WHOAMI).send().await?.value;
+                    let own = me.principal_id == token.id;
+                    view::access::token_revocation(token, own, context.style())
+                }
                 None if tokens.more => view::access::unknown_token_revocation(&id),
                 None => return Err(no_such_token(&id, "token")),
             };

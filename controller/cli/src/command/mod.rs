@@ -27,7 +27,7 @@ pub struct Context {
 
 impl Context {
     pub fn style(&self) -> Style {
-        Style { now: self.screen.now, width: self.screen.width }
+        self.screen.style()
     }
 }
 

@@ -69,7 +69,7 @@ async fn publish(
 
 async fn digest(model: String, version: String, file: PathBuf) -> Result<Upload, Failure> {
     let size_bytes = regular_file_size(&file)?;
-    let progress = Progress::new("reading  ", size_bytes);
+    let progress = Progress::quick("reading  ", size_bytes);
     let (sha256, size_bytes) = digest_file(&file, |read| progress.at(read)).await?;
     progress.finish();
     Ok(Upload { model, version, file, size_bytes, sha256 })

@@ -28,7 +28,7 @@ pub async fn telemetry(context: &Context, command: Telemetry) -> Result<Exit, Fa
     match command {
         Telemetry::Summary { device, since } => {
             let device = resolve(context, device.as_deref()).await?;
-            let since = since.map(|span| rfc3339(context.screen.now - span));
+            let since = since.map(|span| rfc3339(context.style().now - span));
             let call = context.client.call(&TELEMETRY_SUMMARY);
             let call = call.query_if("device_id", device.as_deref());
             let answer = call.query_if("since", since.as_deref()).send().await?;

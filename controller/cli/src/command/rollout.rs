@@ -80,8 +80,11 @@ fn about(error: ClientError, id: &str) -> Failure {
 }
 
 fn over(rollout: &Rollout) -> Failure {
-    let state = view::rollout::state(rollout.state);
-    Failure::new(Exit::Failed, format!("rollout {} is not running: it is {state}", rollout.id))
+    let state = match rollout.state {
+        RolloutState::Aborted => "was aborted",
+        other => view::rollout::state(other),
+    };
+    Failure::new(Exit::Failed, format!("rollout {} has ended already: it {state}", rollout.id))
         .next(format!("`edgeformer rollout rollback {}` brings its devices back", rollout.id))
 }
 

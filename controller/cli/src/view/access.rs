@@ -114,12 +114,18 @@ pub fn enrolment_token_created(token: &EnrolmentTokenCreated, style: Style) -> S
     )
 }
 
-/// What is lost with a token.
-pub fn token_revocation(token: &ApiToken, style: Style) -> String {
+/// What is lost with a token; `own` is the one that asks.
+pub fn token_revocation(token: &ApiToken, own: bool, style: Style) -> String {
     let used = relative_or(token.last_used_at.as_deref(), style.now, "never");
+    let own = match own {
+        true => {
+            "\nTHIS IS THE TOKEN YOU ARE USING: you will be locked out unless you have another."
+        }
+        false => "",
+    };
     format!(
         "Token {:?} (role {}, last used {used}) will be useless at once.\n\
-         Programs that use it will be refused.",
+         Programs that use it will be refused.{own}",
         token.name, token.role
     )
 }

@@ -50,7 +50,7 @@ pub fn span(seconds: u64) -> String {
             format!("{}h{:02}m", seconds / 3_600, seconds % 3_600 / 60)
         }
         3_600..86_400 => format!("{}h", seconds / 3_600),
-        _ => format!("{}d", seconds / 86_400),
+        _ => format!("{}d", (seconds + 43_200) / 86_400),
     }
 }
 
@@ -118,6 +118,7 @@ mod tests {
         check("2026-11-22T18:30:00Z", "3h30m ago");
         check("2026-11-12T22:00:00Z", "10d ago");
         check("2026-12-22T22:00:00Z", "in 30d");
+        check("2026-12-22T21:59:50Z", "in 30d");
         check("yesterday", "yesterday");
         assert_eq!(absolute("2026-11-22T23:04:05.123+01:00"), "2026-11-22 22:04:05Z");
     }

@@ -35,7 +35,7 @@ pub fn versions(model: &str, versions: &[Version], style: Style) -> String {
             v.details.architecture.clone(),
             v.details.quantization.clone(),
             amount(v.details.parameters),
-            amount(v.details.context_length),
+            v.details.context_length.to_string(),
             relative(&v.created_at, style.now),
         ]
     };

@@ -9,9 +9,10 @@ pub fn audit(records: &[AuditRecord], style: Style) -> String {
         return "The audit log is empty: nobody has done anything in this tenant yet.".into();
     }
     let row = |r: &AuditRecord| {
-        let outcome = match r.reason.as_str() {
-            "" => r.outcome.clone(),
-            reason => format!("{}: {reason}", r.outcome),
+        // Why something was allowed is in the JSON; here it would hide what was not.
+        let outcome = match (r.outcome.as_str(), r.reason.as_str()) {
+            ("success", _) | (_, "") => r.outcome.clone(),
+            (outcome, reason) => format!("{outcome}: {reason}"),
         };
         let resource = match r.resource.name.as_deref().filter(|n| !n.is_empty()) {
             Some(name) => format!("{} {name}", r.resource.kind),

@@ -165,7 +165,7 @@ pub fn progress(r: &Rollout, elapsed_s: u64) -> String {
     let waiting = match (r.state, r.waiting_for.as_str()) {
         (RolloutState::Running, "") => String::new(),
         (RolloutState::Running, waiting) => format!("; {waiting}"),
-        (ended, _) => format!("; {}", state(ended)),
+        (ended, _) => format!("; the rollout {}", state(ended)),
     };
     format!("{:>7}  {}{waiting}", super::human::span(elapsed_s), counts(&r.counts))
 }

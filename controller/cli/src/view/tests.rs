@@ -98,7 +98,8 @@ fn access() {
         token("forever", None, None, None),
     ];
     check("tokens", access::tokens(&tokens, style()));
-    check("token_revocation", access::token_revocation(&tokens[0], style()));
+    check("token_revocation", access::token_revocation(&tokens[0], false, style()));
+    check("token_revocation_own", access::token_revocation(&tokens[0], true, style()));
     let created = json!({"id": DEVICE, "name": "ci", "role": "admin", "token": "efp_secret",
         "expires_at": "2026-12-22T22:00:00Z"});
     check("token_created", access::token_created(&from(created), style()));

@@ -1,0 +1,220 @@
+//! The command line against the real controller, as an operator uses it: exit codes, what goes to
+//! standard output and what to standard error. Needs `cargo build --workspace` before.
+
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A cold start on a busy machine, with room to spare.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A controller of its own in a folder of its own, gone with the value.
+struct Controller {
+    process: Child,
+    folder: tempfile::TempDir,
+    url: String,
+    device_url: String,
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Beside this test's folder: `target/<profile>/edgeformer-controller`.
+fn controller_program() -> PathBuf {
+    let program =
+        Path::new(env!("CARGO_BIN_EXE_edgeformer")).with_file_name("edgeformer-controller");
+    assert!(
+        program.is_file(),
+        "{} is not there: `cargo build --workspace` makes it",
+        program.display()
+    );
+    program
+}
+
+impl Controller {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let init =
+            Command::new(controller_program()).arg("init").arg("--data-dir").arg(&data).output();
+        let init = init.unwrap();
+        assert!(init.status.success(), "init: {}", String::from_utf8_lossy(&init.stderr));
+        let ready = folder.path().join("ready.json");
+        let mut process = Command::new(controller_program())
+            .args(["serve", "--admin-listen", "127.0.0.1:0", "--device-listen", "127.0.0.1:0"])
+            .arg("--data-dir")
+            .arg(&data)
+            .arg("--ready-file")
+            .arg(&ready)
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(folder.path().join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        let began = Instant::now();
+        while !ready.is_file() {
+            let ended = process.try_wait().unwrap();
+            let log = || std::fs::read_to_string(folder.path().join("log")).unwrap_or_default();
+            assert!(ended.is_none(), "the controller ended: {}", log());
+            assert!(began.elapsed() < START_TIMEOUT, "the controller does not start: {}", log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let ready: Value = serde_json::from_slice(&std::fs::read(&ready).unwrap()).unwrap();
+        let text = |name: &str| ready[name].as_str().unwrap().to_owned();
+        Self { process, url: text("admin_url"), device_url: text("device_url"), folder }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    /// Runs the command line with its own saved login and nothing from this test's environment.
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_edgeformer"))
+            .args(arguments)
+            .env_clear()
+            .env("EDGEFORMER_CONFIG", self.path("config.json"))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// Standard output of a command that must succeed.
+    fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {error}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.ok(&[arguments, &["--output", "json"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {text}"))
+    }
+
+    /// Exit code and message of a command that must fail, without anything on standard output.
+    #[track_caller]
+    fn fails(&self, arguments: &[&str], code: i32, message: &str) {
+        let output = self.run(arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
+        assert!(error.contains(message), "{arguments:?}: {error}");
+        assert!(output.stdout.is_empty(), "{arguments:?} wrote to standard output");
+    }
+
+    /// Logs in as the administrator of a new tenant.
+    fn with_tenant(self) -> Self {
+        let (ca, admin) = (self.path("data/ca.pem"), self.path("data/admin.token"));
+        self.ok(&["login", "--url", &self.url, "--ca", &ca, "--token-file", &admin]);
+        let tenant = self.path("tenant.token");
+        self.ok(&["tenant", "create", "acme", "--token-file", &tenant]);
+        self.ok(&["login", "--token-file", &tenant]);
+        self
+    }
+}
+
+#[test]
+fn tokens_are_made_listed_and_revoked() {
+    let controller = Controller::start().with_tenant();
+    assert_eq!(controller.json(&["whoami"])["tenant_name"], "acme");
+
+    let made =
+        controller.json(&["token", "create", "ci", "--role", "viewer", "--expires-in", "30d"]);
+    let (id, secret) = (made["id"].as_str().unwrap(), made["token"].as_str().unwrap());
+    let as_viewer = |arguments: &[&str], code, message| {
+        controller.fails(&[arguments, &["--token", secret]].concat(), code, message);
+    };
+    as_viewer(&["token", "create", "more", "--role", "admin"], 3, "could not create the token");
+    assert_eq!(controller.json(&["whoami", "--token", secret])["role"], "viewer");
+
+    controller.fails(&["token", "revoke", id], 2, "add --yes");
+    assert!(controller.ok(&["token", "revoke", id, "--yes"]).contains("Revoked"));
+    as_viewer(&["whoami"], 3, "unknown, expired or revoked");
+    controller.fails(&["token", "revoke", "x", "--yes"], 2, "is not an id");
+    let absent = "0192d3a4-7b1c-7c3e-9f00-3a52c0de0001";
+    controller.fails(&["token", "revoke", absent, "--yes"], 3, "there is no token");
+    let listed = controller.json(&["token", "list"]);
+    let revoked = listed.as_array().unwrap().iter().find(|t| t["id"] == id).unwrap();
+    assert!(revoked["revoked_at"].is_string());
+}
+
+#[test]
+fn lists_are_followed_over_pages_up_to_the_limit() {
+    let controller = Controller::start().with_tenant();
+    for _ in 0..5 {
+        controller.ok(&["enrolment-token", "create", "--label", "site=berlin", "--uses", "2"]);
+    }
+    assert_eq!(controller.json(&["enrolment-token", "list"]).as_array().unwrap().len(), 5);
+    let first = controller.run(&["enrolment-token", "list", "--limit", "3", "-o", "json"]);
+    let items: Value = serde_json::from_slice(&first.stdout).unwrap();
+    assert_eq!(items.as_array().unwrap().len(), 3);
+    assert!(String::from_utf8_lossy(&first.stderr).contains("--limit N shows more"));
+    // Five tokens and the tenant itself; records are sequenced a moment later.
+    assert!(controller.json(&["audit", "list", "--limit", "200"]).as_array().unwrap().len() <= 6);
+    assert!(controller.json(&["audit", "head"])["root_sha256"].is_string());
+}
+
+#[test]
+fn an_empty_fleet_says_what_to_do_next() {
+    let controller = Controller::start().with_tenant();
+    let check = |arguments: &[&str], expected: &str| {
+        let text = controller.ok(arguments);
+        assert!(text.contains(expected), "{arguments:?}: {text}");
+        assert_eq!(controller.json(arguments), Value::Array(Vec::new()), "{arguments:?}");
+    };
+    check(&["device", "list"], "edgeformer enrolment-token create");
+    check(&["device", "list", "--label", "site=x"], "No device has these labels");
+    check(&["model", "list"], "edgeformer model publish");
+    check(&["rollout", "list"], "edgeformer rollout preview");
+    check(&["rollout", "list", "--state", "running"], "No rollout is in this state");
+    check(&["telemetry", "summary"], "No telemetry yet");
+    check(&["telemetry", "summary", "--since", "1h"], "No telemetry yet");
+    check(&["telemetry", "points"], "No data points");
+    controller.fails(&["device", "show", "press-7"], 3, "there is no device");
+    controller.fails(&["model", "versions", "absent"], 3, "model \"absent\"");
+    let plan = ["--model", "m", "--version", "1.0.0", "--all"];
+    controller.fails(&[&["rollout", "preview"], &plan[..]].concat(), 3, "no version");
+    controller.fails(&[&["rollout", "create"], &plan[..4]].concat(), 2, "--all");
+}
+
+#[test]
+fn what_stands_between_is_told_apart() {
+    let controller = Controller::start().with_tenant();
+    let token = std::fs::read_to_string(controller.path("tenant.token")).unwrap();
+    let ca = controller.path("data/ca.pem");
+    let at = |url: &str, ca: &str, code, message: &str| {
+        let arguments = ["whoami", "--url", url, "--ca", ca, "--token", token.trim()];
+        controller.fails(&arguments, code, message);
+    };
+    // Nobody listens where somebody just listened.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    at(&format!("https://{free}"), &ca, 4, "connection refused");
+    at(&controller.device_url, &ca, 1, "not the one for devices");
+    at(&controller.url.replace("https", "http"), &ca, 2, "must start with https://");
+    at(&controller.url, &controller.path("tenant.token"), 2, "CA file");
+
+    let other = Controller::start();
+    at(&controller.url, &other.path("data/ca.pem"), 4, "not issued by the given");
+    let elsewhere = ["whoami", "--url", &other.url];
+    controller.fails(&elsewhere, 3, "there is no token for");
+    let typo = token.trim().replacen(&token[4..5], if &token[4..5] == "a" { "b" } else { "a" }, 1);
+    controller.fails(&["whoami", "--token", &typo], 2, "mistyped");
+}
+
+#[test]
+fn a_file_that_is_no_model_is_refused_with_the_reason() {
+    let controller = Controller::start().with_tenant();
+    let file = controller.path("config.json");
+    controller.fails(&["model", "publish", "assistant", "1.0.0", &file], 1, "not a GGUF model");
+    let absent = controller.path("absent.gguf");
+    controller.fails(&["model", "publish", "assistant", "1.0.0", &absent], 2, "absent.gguf");
+    controller.ok(&["logout"]);
+    controller.fails(&["model", "list"], 3, "you are not logged in");
+}
