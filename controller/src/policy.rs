@@ -197,7 +197,7 @@ pub struct Refusal {
     /// Whether the caller must not learn that the thing exists.
     pub hidden: bool,
     /// Only for recording the refusal in the caller's own log.
-    pub recorder: Granted,
+    pub recorder: Box<Granted>,
 }
 
 /// Turns a decision about a principal's own side into a scope; this and the named constructors are
@@ -215,11 +215,12 @@ pub(crate) fn grant(
         Some(tenant) => Granted::Tenant(TenantScope::authorised(tenant, context)),
         None => Granted::Installation(InstallationScope::authorised(context)),
     };
-    match decision {
-        Decision::Allow(_) => Ok(granted),
-        Decision::Deny(_) => Err(Refusal { why, hidden: false, recorder: granted }),
-        Decision::Hide(_) => Err(Refusal { why, hidden: true, recorder: granted }),
-    }
+    let hidden = match decision {
+        Decision::Allow(_) => return Ok(granted),
+        Decision::Deny(_) => false,
+        Decision::Hide(_) => true,
+    };
+    Err(Refusal { why, hidden, recorder: Box::new(granted) })
 }
 
 #[cfg(test)]

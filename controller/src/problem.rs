@@ -1,61 +1,63 @@
 //! Errors as `application/problem+json` (RFC 9457). Every error answer of the REST API is made here.
 
 use axum::Json;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::error::{AppError, FieldError};
 
 /// The body of an error answer.
-#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
-pub struct Problem {
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody<'a> {
     /// `urn:edgeformer:problem:<code>`.
     #[serde(rename = "type")]
-    pub kind: String,
+    kind: String,
     /// The status in words.
-    pub title: String,
+    title: &'a str,
     /// HTTP status.
-    pub status: u16,
+    status: u16,
+    /// What happened, to what, and what to do next.
+    detail: &'a str,
+    /// The request, as in the log: `urn:uuid:<request id>`.
+    instance: String,
+    /// Machine-readable.
+    code: &'a str,
+    /// Fields that are wrong, for `invalid`.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+}
+
+/// An error answer to be.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// Machine-readable.
+    pub code: &'static str,
     /// What happened, to what, and what to do next.
     pub detail: String,
-    /// The request, as in the log: `urn:uuid:<request id>`.
-    pub instance: String,
-    /// Machine-readable.
-    pub code: String,
-    /// Fields that are wrong, for `invalid`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<FieldError>,
-    #[serde(skip)]
-    #[schema(ignore)]
-    headers: HeaderMap,
+    errors: Vec<FieldError>,
+    header: Option<(&'static str, &'static str)>,
 }
 
 impl Problem {
     /// A problem of this status and code.
-    pub fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
-        Self {
-            kind: format!("urn:edgeformer:problem:{code}"),
-            title: status.canonical_reason().unwrap_or("Error").to_owned(),
-            status: status.as_u16(),
-            detail: detail.into(),
-            instance: String::new(),
-            code: code.to_owned(),
-            errors: Vec::new(),
-            headers: HeaderMap::new(),
-        }
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), errors: Vec::new(), header: None }
     }
 
-    /// With a header on the answer.
-    pub fn header(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.headers.insert(name, HeaderValue::from_static(value));
+    /// With a header on the answer. A problem has one at most.
+    pub fn header(mut self, name: &'static str, value: &'static str) -> Self {
+        self.header = Some((name, value));
         self
     }
 
     /// 401. `detail` never says whether a token exists.
     pub fn unauthenticated(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
-            .header(header::WWW_AUTHENTICATE, "Bearer realm=\"edgeformer\"")
+            .header("www-authenticate", "Bearer realm=\"edgeformer\"")
     }
 
     /// 500. The cause is logged with the request id and not shown.
@@ -68,20 +70,33 @@ impl Problem {
         )
     }
 
-    /// For the outermost layer, which knows the request id.
-    pub(crate) fn with_instance(mut self, request_id: &str) -> Self {
-        self.instance = format!("urn:uuid:{request_id}");
-        self
+    /// The answer to the request of this id.
+    pub(crate) fn answer(&self, request_id: &str) -> Response {
+        let body = ProblemBody {
+            kind: format!("urn:edgeformer:problem:{}", self.code),
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            instance: format!("urn:uuid:{request_id}"),
+            code: self.code,
+            errors: &self.errors,
+        };
+        let mut response = (self.status, Json(body)).into_response();
+        let mut set = |name, value| {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        };
+        set("content-type", "application/problem+json");
+        if let Some((name, value)) = self.header {
+            set(name, value);
+        }
+        response
     }
 }
 
 impl IntoResponse for Problem {
+    /// The outermost layer makes the answer, because it knows the request id.
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut headers = self.headers.clone();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        let mut response = (status, Json(&self)).into_response();
-        response.headers_mut().extend(headers);
+        let mut response = self.status.into_response();
         response.extensions_mut().insert(self);
         response
     }
@@ -103,7 +118,7 @@ impl From<AppError> for Problem {
             AppError::Denied(_) => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
             AppError::Overloaded(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
-                    .header(header::RETRY_AFTER, "5")
+                    .header("retry-after", "5")
             }
             AppError::TooLarge(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail),
             AppError::StorageFull(_) => {

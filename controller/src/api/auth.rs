@@ -128,7 +128,7 @@ async fn touch(app: &App, principal: &Principal) -> Result<(), StoreError> {
 async fn refuse(app: &App, action: Action, info: &RequestInfo, refusal: Refusal) -> Problem {
     let intent = Intent::new(action, Resource::new("route", &info.path)).because(refusal.why);
     let now = app.now();
-    let recorded = match &refusal.recorder {
+    let recorded = match &*refusal.recorder {
         Granted::Tenant(scope) => app.store.record(scope, intent, Outcome::Denied, now).await,
         Granted::Installation(scope) => app.store.record(scope, intent, Outcome::Denied, now).await,
     };

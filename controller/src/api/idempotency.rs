@@ -115,7 +115,7 @@ fn refusal(claim: &Claim) -> Problem {
             "request_running",
             "the first request with this Idempotency-Key is running; repeat in a few seconds",
         )
-        .header(header::RETRY_AFTER, "2"),
+        .header("retry-after", "2"),
     }
 }
 

@@ -25,7 +25,8 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use crate::app::App;
-use crate::problem::Problem;
+use crate::error::FieldError;
+use crate::problem::{Problem, ProblemBody};
 use request::RequestInfo;
 use route::Routes;
 
@@ -35,11 +36,14 @@ pub const MAX_JSON_BYTES: usize = 1024 * 1024;
 pub const PREFIX: &str = "/api/v1";
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "EdgeFormer Fleet",
-    description = "Models, rollouts, devices and the audit log of one tenant. Errors are \
+#[openapi(
+    components(schemas(ProblemBody, FieldError)),
+    info(
+        title = "EdgeFormer Fleet",
+        description = "Models, rollouts, devices and the audit log of one tenant. Errors are \
                    application/problem+json. Each operation's x-action is what policy decides on."
-))]
+    )
+)]
 struct Document;
 
 /// Every authenticated route. A part of the API plugs in here.

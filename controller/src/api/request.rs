@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -51,8 +51,13 @@ pub(super) async fn identify(mut request: Request, next: Next) -> Response {
     async move {
         let mut response = next.run(request).await;
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-            tracing::info!(status = problem.status, code = %problem.code, "{}", problem.detail);
-            response = problem.with_instance(&id).into_response();
+            tracing::info!(
+                status = problem.status.as_u16(),
+                code = problem.code,
+                "{}",
+                problem.detail
+            );
+            response = problem.answer(&id);
         } else {
             tracing::info!(status = response.status().as_u16(), "answered");
         }

@@ -6,6 +6,7 @@ use axum::middleware;
 use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::SecurityRequirement;
+use utoipa::openapi::{Content, Ref, RefOr, Response, ResponseBuilder};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt};
 
 use super::auth;
@@ -64,8 +65,17 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
         .filter_map(Option::as_mut)
 }
 
+fn problem() -> Response {
+    let content = Content::new(Some(Ref::from_schema_name("Problem")));
+    ResponseBuilder::new()
+        .description("What went wrong, to what, and what to do next")
+        .content("application/problem+json", content)
+        .build()
+}
+
 fn annotate(operation: &mut Operation, action: Action) {
     operation.security = Some(vec![SecurityRequirement::new(SECURITY, Vec::<String>::new())]);
+    operation.responses.responses.insert("default".to_owned(), RefOr::T(problem()));
     operation
         .extensions
         .get_or_insert_default()

@@ -45,7 +45,7 @@ async fn a_tenant_gets_keys_of_its_own_and_an_admin() {
     let (other, _) = rest.tenant("other").await;
     let read = async |id: &str| {
         let scope = TenantScope::system(id.parse().unwrap(), "test");
-        tenants::own(&mut *rest.app.store.read(&scope).await.unwrap()).await.unwrap().unwrap()
+        tenants::own(&mut rest.app.store.read(&scope).await.unwrap()).await.unwrap().unwrap()
     };
     let (a, b) = (read(&id).await, read(&other).await);
     assert_ne!(a.release_public, b.release_public);
