@@ -151,4 +151,31 @@ mod tests {
         }
         walk(&Cli::command(), "");
     }
+
+    /// The guide names every command and every exit code.
+    #[test]
+    fn the_guide_is_complete() {
+        const GUIDE: &str = include_str!("../../../../docs/cli.md");
+        fn walk(command: &clap::Command, path: &str) {
+            for sub in command.get_subcommands().filter(|c| c.get_name() != "help") {
+                let path = format!("{path} {}", sub.get_name());
+                match sub.get_subcommands().next() {
+                    Some(_) => walk(sub, &path),
+                    None => assert!(
+                        GUIDE.contains(&format!("`{}`", path.trim())),
+                        "docs/cli.md lacks{path}"
+                    ),
+                }
+            }
+        }
+        walk(&Cli::command(), "");
+        for line in EXIT_CODES.lines().skip(1).filter_map(|line| line.split_whitespace().next()) {
+            if line.chars().all(|c| c.is_ascii_digit()) {
+                assert!(
+                    GUIDE.contains(&format!("| {line} |")),
+                    "docs/cli.md lacks exit code {line}"
+                );
+            }
+        }
+    }
 }

@@ -125,7 +125,7 @@ impl<'d> At<'d> {
     fn is_free(self) -> bool {
         let open = |name: &&str| self.schema[*name].is_null();
         let described = ["properties", "additionalProperties", "items", "oneOf", "anyOf", "allOf"];
-        matches!(self.types().as_slice(), [] | ["object"]) && described.iter().all(|n| open(&n))
+        matches!(self.types().as_slice(), [] | ["object"]) && described.iter().all(open)
     }
 
     fn required(self, field: &str) -> bool {
