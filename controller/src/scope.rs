@@ -59,6 +59,13 @@ pub struct Context {
     pub(crate) idempotency: Option<IdempotencyClaim>,
 }
 
+impl IdempotencyClaim {
+    /// The key of a request by `principal` (a token's id).
+    pub fn new(principal: &str, key: &str) -> Self {
+        Self { principal: principal.to_owned(), key: key.to_owned() }
+    }
+}
+
 mod sealed {
     pub trait Sealed {}
     impl Sealed for super::TenantScope {}

@@ -58,7 +58,7 @@ pub(super) async fn run<S: Scope>(
         refused => return Err(refusal(&refused)),
     }
     let mut request = Request::from_parts(parts, Body::from(body));
-    let claim = IdempotencyClaim { principal: principal.clone(), key: key.clone() };
+    let claim = IdempotencyClaim::new(&principal, &key);
     request.extensions_mut().insert(scope.clone().with_idempotency(claim));
     let response = next.run(request).await;
     settle(app, &scope, &principal, &key, response).await

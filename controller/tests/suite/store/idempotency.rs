@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use edgeformer_controller::scope::InstallationScope;
+use edgeformer_controller::audit::{Intent, Resource};
+use edgeformer_controller::policy::Action;
+use edgeformer_controller::scope::{IdempotencyClaim, InstallationScope, Scope};
 use edgeformer_controller::store::idempotency::{self, Claim, KEEP, RUNNING_LEASE};
 
 use crate::on_both_databases;
@@ -43,6 +45,22 @@ on_both_databases! {
         assert_eq!(claim(&db, 1).await, Claim::Running);
         db.advance(Duration::from_micros(1));
         assert_eq!(claim(&db, 1).await, Claim::Ours);
+    }
+
+    async fn an_effect_without_a_stored_answer_is_remembered_as_an_effect(db: Db) {
+        assert_eq!(claim(&db, 1).await, Claim::Ours);
+        let held = IdempotencyClaim::new("me", "k");
+        let scope = InstallationScope::system("test").with_idempotency(held);
+        let intent = Intent::new(Action::TenantCreate, Resource::new("tenant", "x"));
+        let undone = db.store.write(&scope, intent.clone()).await.unwrap();
+        undone.rollback().await.unwrap();
+        assert_eq!(claim(&db, 1).await, Claim::Running, "nothing took effect yet");
+        db.store.write(&scope, intent).await.unwrap().commit(db.now()).await.unwrap();
+        // The controller dies here: no answer, no lease that would free the key.
+        db.advance(RUNNING_LEASE * 2);
+        assert_eq!(claim(&db, 1).await, Claim::AnswerLost);
+        settle(&db, None).await;
+        assert_eq!(claim(&db, 1).await, Claim::AnswerLost, "an effect is not freed");
     }
 
     async fn answers_are_forgotten_after_a_day(db: Db) {
