@@ -14,7 +14,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    done
   1    failed: the controller refused, or the awaited rollout failed or was aborted
-  2    wrong usage, nothing was sent (also: a confirmation was missing)
+  2    wrong usage, nothing was changed (also: a confirmation was missing)
   3    not found, not logged in, or not allowed
   4    controller unreachable, or its certificate is not trusted
   5    gave up waiting (--timeout); the rollout goes on

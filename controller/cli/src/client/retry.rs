@@ -26,8 +26,12 @@ pub enum Trouble {
 impl Trouble {
     /// Whether this status asks for a repetition.
     pub fn of_status(status: StatusCode, retry_after: Option<Duration>) -> Option<Self> {
-        matches!(status.as_u16(), 429 | 502 | 503 | 504)
-            .then_some(Self::Status(status, retry_after))
+        let again = match status.as_u16() {
+            // The first request with our idempotency key is still running.
+            409 => retry_after.is_some(),
+            code => matches!(code, 429 | 502 | 503 | 504),
+        };
+        again.then_some(Self::Status(status, retry_after))
     }
 }
 
@@ -75,5 +79,7 @@ mod tests {
         assert_eq!(busy(2), Some(Duration::from_secs(2)));
         assert_eq!(busy(3600), None);
         assert_eq!(Trouble::of_status(StatusCode::NOT_FOUND, None), None);
+        assert_eq!(Trouble::of_status(StatusCode::CONFLICT, None), None);
+        assert!(Trouble::of_status(StatusCode::CONFLICT, Some(Duration::from_secs(2))).is_some());
     }
 }

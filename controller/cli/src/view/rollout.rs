@@ -179,8 +179,8 @@ pub fn trouble(d: &RolloutDevice) -> String {
 pub fn abortion(r: &Rollout) -> String {
     format!(
         "Rollout  {}\nModel    {}\nState    {}: {}\n\n\
-         It will stop: devices that have not begun keep what they run, the {} confirmed keep the \
-         new\nversion. `edgeformer rollout rollback` would bring those back.",
+         It will stop: devices that have not begun keep what they run, those that have begun finish.\n\
+         The {} confirmed keep the new version; `edgeformer rollout rollback` would bring all back.",
         r.id,
         subject(r),
         state(r.state),
@@ -191,9 +191,16 @@ pub fn abortion(r: &Rollout) -> String {
 
 /// What rolling back does, before it is done.
 pub fn rollback(r: &Rollout, devices: &[RolloutDevice]) -> String {
+    // Devices that it never reached, or that another rollout owns by now, stay as they are.
+    let reached = |d: &&RolloutDevice| !matches!(d.state.as_str(), "pending" | "superseded");
+    let devices: Vec<&RolloutDevice> = devices.iter().filter(reached).collect();
+    let first = match r.state {
+        RolloutState::Running => "It is still running and will be aborted first. ",
+        _ => "",
+    };
     let mut lines = vec![format!(
         "Rollout  {}\nModel    {} in slot {}\nDevices  {}\n\n\
-         Its devices will be brought back to what they ran before:",
+         {first}Devices go back to what they ran before:",
         r.id,
         subject(r),
         r.slot,

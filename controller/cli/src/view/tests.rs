@@ -173,6 +173,7 @@ pub fn sample_rollout_devices() -> Vec<RolloutDevice> {
     vec![
         device("press-7", "confirmed", Some("1.0.0"), "", ""),
         device("press-8", "accepted", None, "fetching", ""),
+        device("press-10", "pending", Some("1.0.0"), "", ""),
         device("press-9", "failed", Some("1.0.0"), "memory", "needs 5.1 GiB, may use 3.5 GiB"),
     ]
 }
