@@ -75,11 +75,12 @@ fn read_token() -> Result<String, Failure> {
         stdin.lock().take(MAX_TOKEN_BYTES).read_to_string(&mut text).map_err(fail)?;
         return Ok(text);
     }
-    eprint!("API token (efp_…): ");
     let before = tcgetattr(&stdin).map_err(|e| fail(e.into()))?;
     let mut silent = before.clone();
     silent.local_modes.remove(LocalModes::ECHO);
     tcsetattr(&stdin, OptionalActions::Now, &silent).map_err(|e| fail(e.into()))?;
+    // Only now: what is pasted at once must not be shown either.
+    eprint!("API token (efp_…): ");
     let read = stdin.read_line(&mut text);
     tcsetattr(&stdin, OptionalActions::Now, &before).map_err(|e| fail(e.into()))?;
     eprintln!();
