@@ -223,7 +223,7 @@ async fn preview(
 ) -> Result<Json<RolloutPreview>, Problem> {
     let new = body.parse()?;
     let preview = use_case::preview_new(&app, &scope, &new).await?;
-    Ok(Json(RolloutPreview::of(preview, new.version())))
+    Ok(Json(RolloutPreview::of(preview, &new.version())))
 }
 
 /// Starts a rollout on the devices that match now.

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use edgeformer_proto::artifact::{ModelName, ModelNameError};
 use edgeformer_proto::ids::{DeviceId, RolloutId, VersionId};
+use semver::Version;
 use serde_json::json;
 
-use super::preview::{Preview, preview, select};
+use super::preview::{Payload, Preview, preview, select};
 use super::types::{DeviceState, RolloutState, Selector, Settings};
 use super::waiting::Waiting;
 use crate::app::App;
@@ -14,10 +16,10 @@ use crate::clock::Timestamp;
 use crate::error::AppError;
 use crate::policy::Action;
 use crate::scope::TenantScope;
-use crate::store::candidates::{self, Candidate, PublishedVersion};
+use crate::store::candidates::{self, Candidate};
 use crate::store::rollout_devices::{self, NamedEntry, NewEntry, Target};
 use crate::store::rollouts::{self, NamedRollout, Rollout};
-use crate::store::{Conn, Write};
+use crate::store::{Conn, Write, versions};
 
 /// Names as long as a model's.
 const MAX_SLOT_BYTES: usize = 63;
@@ -29,8 +31,8 @@ const MAX_PARALLEL: u32 = 64;
 /// A rollout to make.
 #[derive(Debug, Clone)]
 pub struct NewRollout {
-    model: String,
-    version: String,
+    model: ModelName,
+    version: Version,
     slot: String,
     selector: Selector,
     settings: Settings,
@@ -45,7 +47,13 @@ impl NewRollout {
         selector: Selector,
         settings: Settings,
     ) -> Result<Self, AppError> {
-        let slot = slot.unwrap_or_else(|| model.clone());
+        let model: ModelName = model
+            .parse()
+            .map_err(|error: ModelNameError| AppError::invalid("model", error.to_string()))?;
+        let version = Version::parse(&version).map_err(|error| {
+            AppError::invalid("version", format!("it is not a semantic version: {error}"))
+        })?;
+        let slot = slot.unwrap_or_else(|| model.to_string());
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
         let good = (1..=MAX_SLOT_BYTES).contains(&slot.len())
             && plain(slot.as_bytes()[0])
@@ -76,8 +84,8 @@ impl NewRollout {
     }
 
     /// Version that it brings, for people.
-    pub fn version(&self) -> &str {
-        &self.version
+    pub fn version(&self) -> String {
+        self.version.to_string()
     }
 }
 
@@ -134,7 +142,7 @@ pub async fn create(
         json!({
             "slot": new.slot,
             "model": new.model,
-            "version": new.version,
+            "version": new.version.to_string(),
             "version_id": version.id,
             "selector": new.selector,
             "settings": new.settings,
@@ -303,10 +311,13 @@ async fn look(
     conn: &mut Conn<TenantScope>,
     new: &NewRollout,
     now: Timestamp,
-) -> Result<((PublishedVersion, Vec<Candidate>), Preview), AppError> {
-    let version = candidates::version(conn, &new.model, &new.version).await?;
-    let version = version
-        .ok_or_else(|| AppError::not_found("version", format!("{} {}", new.model, new.version)))?;
+) -> Result<((Payload, Vec<Candidate>), Preview), AppError> {
+    let found = versions::find(conn, &new.model, &new.version).await?;
+    let version = found
+        .map(|found| Payload { id: found.id, payload_bytes: found.payload_bytes })
+        .ok_or_else(|| {
+        AppError::not_found("version", format!("{} {}", new.model, new.version))
+    })?;
     let enrolled = candidates::enrolled(conn, &new.slot).await?;
     let (selected, missing) = select(enrolled, &new.selector);
     if let Some(first) = missing.first() {

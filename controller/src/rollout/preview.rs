@@ -7,10 +7,19 @@ use edgeformer_proto::ids::{DeviceId, VersionId};
 use super::types::Selector;
 use crate::clock::Timestamp;
 use crate::session::OFFLINE_AFTER;
-use crate::store::candidates::{Candidate, PublishedVersion};
+use crate::store::candidates::Candidate;
 
 /// Working memory of a model beside its weights, at the least: buffers and a small context.
 const WORKING_MEMORY_BYTES: u64 = 64 << 20;
+
+/// What a rollout brings.
+#[derive(Debug, Clone)]
+pub struct Payload {
+    /// The version.
+    pub id: VersionId,
+    /// Length of its file.
+    pub payload_bytes: u64,
+}
 
 /// What a rollout would do to one device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +64,7 @@ pub fn select(candidates: Vec<Candidate>, selector: &Selector) -> (Vec<Candidate
 /// What bringing `version` to `selected` would do.
 pub fn preview(
     selected: &[Candidate],
-    version: &PublishedVersion,
+    version: &Payload,
     owned: &BTreeMap<DeviceId, String>,
     now: Timestamp,
 ) -> Preview {
@@ -82,7 +91,7 @@ fn serves(device: &Candidate, version: VersionId) -> bool {
 
 /// Facts are what the device last said, 0 where it could not say; the device itself has the last
 /// word.
-fn why_not(device: &Candidate, version: &PublishedVersion) -> Option<String> {
+fn why_not(device: &Candidate, version: &Payload) -> Option<String> {
     let needs = version.payload_bytes.saturating_add(WORKING_MEMORY_BYTES);
     let memory = device.facts.memory_bytes;
     if memory > 0 && needs > memory {
@@ -150,8 +159,8 @@ mod tests {
         }
     }
 
-    fn version() -> PublishedVersion {
-        PublishedVersion { id: VersionId::new(), payload_bytes: 100_000_000 }
+    fn version() -> Payload {
+        Payload { id: VersionId::new(), payload_bytes: 100_000_000 }
     }
 
     #[test]

@@ -1,9 +1,8 @@
-//! What a rollout is chosen from: devices with what they run and have, the version, and other
-//! rollouts in the way.
+//! What a rollout is chosen from: devices with what they run and have, and other rollouts in the way.
 
 use std::collections::BTreeMap;
 
-use edgeformer_proto::ids::{DeviceId, VersionId};
+use edgeformer_proto::ids::DeviceId;
 use sqlx::Row;
 
 use super::rollout_devices::Target;
@@ -48,6 +47,8 @@ pub async fn enrolled(
          LEFT JOIN slot_status s \
            ON s.tenant_id = d.tenant_id AND s.device_id = d.id AND s.slot = $2 \
          LEFT JOIN versions v ON v.tenant_id = d.tenant_id AND v.id = s.serving_version_id \
+           AND EXISTS (SELECT 1 FROM rollout_devices r WHERE r.tenant_id = d.tenant_id \
+             AND r.device_id = d.id AND r.version_id = v.id AND r.assigned_counter > 0) \
          LEFT JOIN assignments a \
            ON a.tenant_id = d.tenant_id AND a.device_id = d.id AND a.slot = $2 \
          WHERE d.tenant_id = $1 AND d.state = 'enrolled' ORDER BY d.name, d.id",
@@ -64,7 +65,8 @@ pub async fn enrolled(
             let serving = text("serving");
             // Settings belong to what is assigned; after a revert something else serves.
             let settings = if serving == text("assigned") { text("settings") } else { "{}".into() };
-            // A version of which the row is gone cannot be gone back to.
+            // What a device says it serves counts only if a rollout once gave it that version:
+            // a rollback must not assign what the device merely claims.
             let version: Option<String> = row.get("version");
             let known = (!serving.is_empty() && version.is_some())
                 .then(|| parse_id("slot_status", &serving))
@@ -87,42 +89,6 @@ pub async fn enrolled(
             })
         })
         .collect()
-}
-
-/// A published version, as a rollout sees it.
-#[derive(Debug, Clone)]
-pub struct PublishedVersion {
-    /// Its id.
-    pub id: VersionId,
-    /// Length of the file.
-    pub payload_bytes: u64,
-}
-
-/// The version of this name; `None` when either name is not known.
-pub async fn version(
-    conn: &mut Conn<TenantScope>,
-    model: &str,
-    version: &str,
-) -> Result<Option<PublishedVersion>, StoreError> {
-    let key = conn.key();
-    let row = sqlx::query(
-        "SELECT v.id, v.payload_bytes FROM versions v \
-         JOIN models m ON m.tenant_id = v.tenant_id AND m.id = v.model_id \
-         WHERE v.tenant_id = $1 AND m.name = $2 AND v.version = $3",
-    )
-    .bind(key)
-    .bind(model.to_owned())
-    .bind(version.to_owned())
-    .fetch_optional(conn.db())
-    .await
-    .map_err(StoreError::doing("looking a version up"))?;
-    row.map(|row| {
-        Ok(PublishedVersion {
-            id: parse_id("versions", &row.get::<String, _>("id"))?,
-            payload_bytes: row.get::<i64, _>("payload_bytes").unsigned_abs(),
-        })
-    })
-    .transpose()
 }
 
 /// Devices whose `slot` a running rollout owns: device and rollout id.

@@ -4,6 +4,7 @@ use edgeformer_controller::error::AppError;
 use edgeformer_controller::rollout::operate::{self, CountedRollout, NewRollout};
 use edgeformer_controller::rollout::types::{DeviceState, RolloutState, Selector, Settings};
 use edgeformer_proto::Generation;
+use edgeformer_proto::artifact::Digest;
 use edgeformer_proto::ids::{RolloutId, VersionId};
 use edgeformer_proto::v1::SlotPhase;
 use edgeformer_proto::v1::agent_message::Kind as Say;
@@ -74,7 +75,7 @@ async fn a_version_reaches_a_device_is_replaced_rolled_back_and_emptied() {
     assert_eq!((slot.version.as_str(), slot.version_id.clone()), ("1.0.0", first.to_string()));
     assert_eq!(
         (&slot.manifest_sha256[..], slot.rollout_id.clone()),
-        (&[7; 32][..], id(&one).to_string())
+        (&Digest::of(b"1.0.0").as_bytes()[..], id(&one).to_string())
     );
     assert_eq!(slot.settings.unwrap().context_tokens, 512);
     assert_eq!(generation(&desired), Gen { epoch: 1, counter: 1 });

@@ -19,13 +19,14 @@ use edgeformer_controller::init::{NewInstallation, init};
 use edgeformer_controller::rollout::reconciler;
 use edgeformer_controller::scope::{InstallationScope, TenantScope};
 use edgeformer_controller::session::{self, hub::Hub};
+use edgeformer_controller::store::versions::{self, StoredVersion};
 use edgeformer_controller::store::{Store, installation};
 use edgeformer_controller::telemetry::service::Metrics;
 use edgeformer_controller::vault::Vault;
-use edgeformer_proto::ids::{ModelId, VersionId};
+use edgeformer_proto::artifact::{Details, Digest};
+use edgeformer_proto::ids::VersionId;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
-use sqlx::Connection;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -61,7 +62,6 @@ pub(crate) struct Controller {
     pub(crate) address: SocketAddr,
     pub(crate) root_pem: Vec<u8>,
     pub(crate) hub: Arc<Hub>,
-    url: String,
     stop: CancellationToken,
     tasks: JoinSet<()>,
     _dir: TempDir,
@@ -101,7 +101,7 @@ impl Controller {
         let hub = Hub::new(app.clone(), stop.clone());
         let address = serve(&app, &dir, &hub, &stop, &mut tasks).await;
         let root_pem = std::fs::read(dir.root_cert()).unwrap();
-        Self { app, clock, scope, address, root_pem, hub, url, stop, tasks, _dir: temp }
+        Self { app, clock, scope, address, root_pem, hub, stop, tasks, _dir: temp }
     }
 
     /// Ends every task; a test that forgets leaves them to the runtime.
@@ -147,40 +147,37 @@ impl Controller {
     }
 
     /// A row as publishing leaves it; no test here opens the payload.
-    pub(crate) async fn version(&self, model: &str, version: &str, bytes: i64) -> VersionId {
-        let id = VersionId::new();
-        let tenant = self.scope.tenant().to_string();
-        let mut db = sqlx::AnyConnection::connect(&self.url).await.unwrap();
-        sqlx::query("PRAGMA busy_timeout = 10000").execute(&mut db).await.unwrap();
-        sqlx::query(
-            "INSERT INTO models (tenant_id, id, name, created_at_us) VALUES ($1, $2, $3, 0) \
-             ON CONFLICT DO NOTHING",
-        )
-        .bind(tenant.clone())
-        .bind(ModelId::new().to_string())
-        .bind(model.to_owned())
-        .execute(&mut db)
-        .await
-        .unwrap();
-        sqlx::query(
-            "INSERT INTO versions (tenant_id, id, model_id, version, manifest_envelope, \
-             manifest_sha256, payload_sha256, sealed_index_key, wrapped_data_key, payload_bytes, stored_bytes, \
-             chunk_count, details, created_at_us) \
-             SELECT $1, $2, id, $3, $4, $5, $5, '', $4, $6, $6, 1, '{}', 0 FROM models \
-             WHERE tenant_id = $1 AND name = $7",
-        )
-        .bind(tenant)
-        .bind(id.to_string())
-        .bind(version.to_owned())
-        .bind(vec![0_u8])
-        .bind(vec![7_u8; 32])
-        .bind(bytes)
-        .bind(model.to_owned())
-        .execute(&mut db)
-        .await
-        .unwrap();
-        db.close().await.unwrap();
-        id
+    pub(crate) async fn version(
+        &self,
+        model: &str,
+        version: &str,
+        payload_bytes: u64,
+    ) -> VersionId {
+        let stored = StoredVersion {
+            id: VersionId::new(),
+            model: model.parse().unwrap(),
+            version: version.parse().unwrap(),
+            manifest_envelope: vec![0],
+            manifest_sha256: Digest::of(version.as_bytes()),
+            sealed_index_key: String::new(),
+            wrapped_data_key: vec![0],
+            payload_bytes,
+            payload_sha256: Digest::of(b"payload"),
+            stored_bytes: payload_bytes,
+            chunk_count: 1,
+            details: Details {
+                architecture: "llama".to_owned(),
+                quantization: "Q8_0".to_owned(),
+                parameters: 1,
+                context_length: 1,
+            },
+            created_at: self.clock.now(),
+        };
+        let mut write = self.app.store.write_observation(&self.scope).await.unwrap();
+        let model = versions::ensure_model(&mut write, &stored.model, self.clock.now()).await;
+        versions::insert(&mut write, model.unwrap(), &stored).await.unwrap();
+        write.commit(self.clock.now()).await.unwrap();
+        stored.id
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod audit;
 mod devices;
+mod fleet;
 mod idempotency;
 mod schema;
 mod tokens;
