@@ -290,6 +290,7 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
         match self.try_out(&target).await {
             Ok(()) => {
                 self.seen.standby = Some(target);
+                self.live.waiting = None;
                 Ok(())
             }
             Err(TrialOutcome::Damaged(what)) => {

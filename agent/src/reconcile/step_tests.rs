@@ -126,6 +126,17 @@ impl Device {
         matches!(self.state.update, Some(Update::Removing { .. } | Update::Removed { .. }))
     }
 
+    /// Steps with good outcomes until something serves.
+    fn serve_again(&mut self) {
+        for _ in 0..200 {
+            if self.seen.serving.is_some() {
+                return;
+            }
+            self.step(true);
+        }
+        panic!("nothing serves again: {:?} {:?}", self.state, self.seen);
+    }
+
     /// Steps with good outcomes until nothing is left to do.
     fn settle(&mut self) -> Result<(), TestCaseError> {
         for _ in 0..200 {
@@ -219,9 +230,7 @@ fn a_crash_loop_of_a_confirmed_version_reverts_to_the_one_before() {
     let mut device = confirmed(&[1, 2]);
     for _ in 0..CRASH_LIMIT {
         device.happen(&Happening::WorkerDies);
-        while device.seen.serving.is_none() {
-            device.step(true);
-        }
+        device.serve_again();
     }
     device.settle().unwrap();
     assert_eq!(device.state.confirmed.as_ref().unwrap().version_id, target(1).version_id);
@@ -294,9 +303,7 @@ fn with_nothing_to_go_back_to_a_crashing_version_is_started_ever_more_slowly() {
     for _ in 0..12 {
         device.happen(&Happening::WorkerDies);
         let died_us = device.now_us;
-        while device.seen.serving.is_none() {
-            device.step(true);
-        }
+        device.serve_again();
         waits.push((device.now_us - died_us) / 1_000_000);
     }
     assert_eq!(waits[..7], [0, 1, 2, 4, 8, 16, 32]);
