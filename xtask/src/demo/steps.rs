@@ -69,7 +69,7 @@ pub(super) fn run(
     publish_both(progress, binaries, tools, dir, &cli)?;
     progress.talking_step("Roll 1.0.0 out to all devices", || roll_out(&cli, FIRST, &["--all"]))?;
     progress.talking_step("Ask each device a question over its local API", || {
-        agents.iter().try_for_each(|agent| show::ask(agent, "What is the capital of France?"))
+        agents.iter().try_for_each(|agent| show::ask(agent, "Why is the sky blue?"))
     })?;
     progress.talking_step("Roll 1.1.0 out to berlin-1 alone", || {
         roll_out(&cli, SECOND, &["--device", CANARY])

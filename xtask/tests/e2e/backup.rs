@@ -1,8 +1,8 @@
 //! A controller that is lost and restored from a backup on another machine's disk.
 
 use super::{
-    LIMIT, MODEL, answer_soon, assert_mentions, fleet_serving_first_version, second_model_file,
-    wait_online,
+    ANSWER, LIMIT, MODEL, answer_soon, assert_mentions, fleet_serving_first_version,
+    second_model_file, wait_online,
 };
 
 /// The epoch of `"epoch.counter"`.
@@ -33,7 +33,7 @@ fn devices_carry_on_with_a_restored_controller() {
     fleet.tenant = fleet.controller.cli(&token);
 
     wait_online(&fleet, "edge", true);
-    assert_mentions(&answer_soon(&agent).text, &["Paris"]);
+    assert_mentions(&answer_soon(&agent).text, &[ANSWER]);
     let after = fleet.wait_confirmed("edge", MODEL, "1.0.0", LIMIT).unwrap();
     assert_eq!(after["desired_version"], "1.0.0", "{after}");
     let device = fleet.device("edge").unwrap();
@@ -47,5 +47,5 @@ fn devices_carry_on_with_a_restored_controller() {
     let rollout = fleet.rollout(MODEL, "1.0.0", &["--device", "newcomer"]).unwrap();
     let ended = fleet.rollout_end(&rollout, LIMIT).unwrap();
     assert_eq!(ended["state"], "succeeded", "{ended}");
-    assert_mentions(&answer_soon(&newcomer).text, &["Paris"]);
+    assert_mentions(&answer_soon(&newcomer).text, &[ANSWER]);
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use xtask::stack::wait_for;
 
 use super::{
-    LIMIT, MODEL, answer_soon, assert_mentions, fleet_serving_first_version, rollout_device,
-    second_model_file, wait_online,
+    ANSWER, LIMIT, MODEL, answer_soon, assert_mentions, fleet_serving_first_version,
+    rollout_device, second_model_file, wait_online,
 };
 
 /// Power cuts per run; each at another random point of the update.
@@ -42,7 +42,7 @@ fn an_agent_that_loses_power_during_an_update_serves_a_confirmed_version() {
         agent.kill();
         agent.run().unwrap();
         let answer = answer_soon(&agent);
-        assert_mentions(&answer.text, &["Paris"]);
+        assert_mentions(&answer.text, &[ANSWER]);
     }
     // Undisturbed, the update ends: in success, or given up after too many interrupted trials.
     let ended = fleet.rollout_end(&rollout, LIMIT).unwrap();
@@ -58,7 +58,7 @@ fn an_agent_that_loses_power_during_an_update_serves_a_confirmed_version() {
         }
         other => panic!("the update ended as {other}: {row}\n{ended}"),
     }
-    assert_mentions(&answer_soon(&agent).text, &["Paris"]);
+    assert_mentions(&answer_soon(&agent).text, &[ANSWER]);
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn an_agent_that_loses_power_in_the_middle_of_activation_ends_confirmed() {
     .unwrap();
     agent.kill();
     agent.run().unwrap();
-    assert_mentions(&answer_soon(&agent).text, &["Paris"]);
+    assert_mentions(&answer_soon(&agent).text, &[ANSWER]);
     let ended = fleet.rollout_end(&rollout, LIMIT).unwrap();
     assert_eq!(ended["state"], "succeeded", "{ended}");
     fleet.wait_confirmed("edge", MODEL, "1.1.0", LIMIT).unwrap();
@@ -84,11 +84,11 @@ fn an_agent_that_loses_power_in_the_middle_of_activation_ends_confirmed() {
 fn devices_serve_without_a_controller_and_reconnect_to_it() {
     let (mut fleet, mut agent) = fleet_serving_first_version("edge");
     fleet.controller.kill();
-    assert_mentions(&answer_soon(&agent).text, &["Paris"]);
+    assert_mentions(&answer_soon(&agent).text, &[ANSWER]);
     agent.kill();
     agent.run().unwrap();
     let started = Instant::now();
-    assert_mentions(&answer_soon(&agent).text, &["Paris"]);
+    assert_mentions(&answer_soon(&agent).text, &[ANSWER]);
     println!(
         "served again {:.1} s after a start without a controller",
         started.elapsed().as_secs_f64()
@@ -108,7 +108,7 @@ fn devices_serve_without_a_controller_and_reconnect_to_it() {
 fn a_controller_ends_in_order_while_devices_are_connected() {
     let (mut fleet, agent) = fleet_serving_first_version("edge");
     fleet.controller.stop().unwrap();
-    assert_mentions(&answer_soon(&agent).text, &["Paris"]);
+    assert_mentions(&answer_soon(&agent).text, &[ANSWER]);
     fleet.controller.serve().unwrap();
     wait_online(&fleet, "edge", true);
 }

@@ -5,7 +5,8 @@ use std::net::TcpListener;
 use xtask::stack::{AgentOptions, SmallDisk, slot_of, wait_for};
 
 use super::{
-    LIMIT, MODEL, answer_soon, assert_mentions, fleet, model_file, rollout_device, wait_online,
+    ANSWER, LIMIT, MODEL, answer_soon, assert_mentions, fleet, model_file, rollout_device,
+    wait_online,
 };
 
 /// Room for the sealed model of 98 MB and what belongs to it.
@@ -39,7 +40,7 @@ fn a_full_disk_fails_the_update_and_not_the_agent() {
         fleet.rollout(MODEL, "1.0.0", &["--all"]).unwrap();
     }
     fleet.wait_confirmed("edge", MODEL, "1.0.0", LIMIT).unwrap();
-    assert_mentions(&answer_soon(&agent).text, &["Paris"]);
+    assert_mentions(&answer_soon(&agent).text, &[ANSWER]);
     agent.stop().unwrap();
 }
 

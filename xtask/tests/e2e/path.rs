@@ -2,7 +2,10 @@
 
 use xtask::stack::{AgentOptions, wait_for};
 
-use super::{LIMIT, MAX_TOKENS, MODEL, assert_mentions, fleet, model_file, second_model_file};
+use super::{
+    ANSWER, LIMIT, MAX_TOKENS, MODEL, QUESTION, assert_mentions, fleet, model_file,
+    second_model_file,
+};
 
 fn labelled(key: &str, value: &str) -> AgentOptions {
     AgentOptions { labels: vec![(key.into(), value.into())], ..AgentOptions::default() }
@@ -24,9 +27,8 @@ fn a_model_reaches_devices_answers_and_goes_back() {
     assert_eq!(ended["counts"]["confirmed"], 2, "{ended}");
     for agent in [&berlin, &bergen] {
         let mut pieces = 0;
-        let question = "What is the capital of France?";
-        let answer = agent.chat().ask(MODEL, question, MAX_TOKENS, |_| pieces += 1).unwrap();
-        assert_mentions(&answer.text, &["Paris"]);
+        let answer = agent.chat().ask(MODEL, QUESTION, MAX_TOKENS, |_| pieces += 1).unwrap();
+        assert_mentions(&answer.text, &[ANSWER]);
         assert!(pieces > 1, "the answer came in one piece: it was not streamed");
     }
 
@@ -35,8 +37,8 @@ fn a_model_reaches_devices_answers_and_goes_back() {
     assert_eq!(ended["state"], "succeeded", "{ended}");
     fleet.wait_confirmed("berlin-1", MODEL, "1.1.0", LIMIT).unwrap();
     fleet.wait_confirmed("bergen-2", MODEL, "1.0.0", LIMIT).unwrap();
-    let answer = berlin.chat().answer(MODEL, "What is the capital of France?", 12).unwrap();
-    assert_mentions(&answer.text, &["Paris"]);
+    let answer = berlin.chat().answer(MODEL, QUESTION, 12).unwrap();
+    assert_mentions(&answer.text, &[ANSWER]);
 
     let back = fleet.tenant.json(&["rollout", "rollback", &canary, "--yes"]).unwrap();
     let back = back["id"].as_str().unwrap();

@@ -4,7 +4,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use xtask::stack::{Agent, wait_for};
 
 use super::{
-    LIMIT, MODEL, answer_soon, assert_mentions, fleet_serving_first_version, second_model_file,
+    ANSWER, LIMIT, MODEL, answer_soon, assert_mentions, fleet_serving_first_version,
+    second_model_file,
 };
 
 fn kill_workers(agent: &Agent) -> Vec<i32> {
@@ -28,7 +29,7 @@ fn a_worker_killed_in_the_middle_of_an_answer_ends_it_with_an_error() {
     });
     let error = format!("{:#}", answer.expect_err("the stream must not end as if it were whole"));
     assert_mentions(&error, &["error", "worker"]);
-    assert_mentions(&answer_soon(&agent).text, &["Paris"]);
+    assert_mentions(&answer_soon(&agent).text, &[ANSWER]);
     assert!(agent.is_running());
     let device = fleet.device("edge").unwrap();
     assert_eq!(device["online"], true, "{device}");
@@ -57,5 +58,5 @@ fn a_version_whose_worker_keeps_dying_is_replaced_by_the_one_before() {
     .unwrap();
     assert_eq!(view["phase"], "reverted", "{view}");
     assert_eq!(view["reason"], "crash_loop", "{view}");
-    assert_mentions(&answer_soon(&agent).text, &["Paris"]);
+    assert_mentions(&answer_soon(&agent).text, &[ANSWER]);
 }
