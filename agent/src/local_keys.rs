@@ -1,13 +1,13 @@
 //! Keys of local applications (`efl_…`). Only the SHA-256 of a key is kept; a key is shown once, when
 //! it is made. Must never log or store a key.
 
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ring::rand::{SecureRandom, SystemRandom};
+use edgeformer_proto::token::{Kind, Token};
 use serde::{Deserialize, Serialize};
+
+use crate::durable;
 
 /// In the state directory.
 const FILE_NAME: &str = "local-keys.json";
@@ -19,10 +19,6 @@ const MAX_KEYS: usize = 100;
 const MAX_FILE_BYTES: u64 = 64 << 10;
 
 const MAX_NAME_CHARS: usize = 64;
-const PREFIX: &str = "efl_";
-const RANDOM_CHARS: usize = 30;
-const CHECKSUM_CHARS: usize = 6;
-const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /// Why keys cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -55,9 +51,6 @@ pub enum KeyError {
     /// Too many.
     #[error("there are {MAX_KEYS} keys already: revoke those that are not used any more")]
     TooMany,
-    /// The system gives no random numbers.
-    #[error("the system gives no random numbers")]
-    Random,
 }
 
 /// One key, without the secret.
@@ -113,21 +106,12 @@ impl LocalKeys {
     /// Writes the keys: whole or not at all, readable by the owner only.
     pub fn save(&self, state_dir: &Path) -> Result<(), KeyError> {
         let path = state_dir.join(FILE_NAME);
-        let temporary = state_dir.join(format!("{FILE_NAME}.{}.tmp", std::process::id()));
-        let write = || -> std::io::Result<()> {
-            let mut options = std::fs::OpenOptions::new();
-            let mut file =
-                options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-            file.write_all(&serde_json::to_vec_pretty(self)?)?;
-            file.sync_all()?;
-            std::fs::rename(&temporary, &path)?;
-            std::fs::File::open(state_dir)?.sync_all()
-        };
-        write().map_err(|error| KeyError::Io { path: path.clone(), error })
+        let text = serde_json::to_vec_pretty(self).expect("strings and numbers");
+        durable::write(&path, &text).map_err(|error| KeyError::Io { path, error })
     }
 
     /// Adds a key and returns it: the only time it is seen.
-    pub fn create(&mut self, name: &str, now: SystemTime) -> Result<String, KeyError> {
+    pub fn create(&mut self, name: &str, now: SystemTime) -> Result<Token, KeyError> {
         let length = name.chars().count();
         if length == 0 || length > MAX_NAME_CHARS || name.chars().any(char::is_control) {
             return Err(KeyError::Name);
@@ -138,12 +122,12 @@ impl LocalKeys {
         if self.keys.len() >= MAX_KEYS {
             return Err(KeyError::TooMany);
         }
-        let key = random_key()?;
+        let key = Token::mint(Kind::Local);
         self.required = true;
         let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         self.keys.push(LocalKey {
             name: name.to_owned(),
-            sha256: sha256_hex(&key),
+            sha256: hex(&key),
             created_at_unix_s: since_epoch.as_secs(),
         });
         Ok(key)
@@ -168,55 +152,17 @@ impl LocalKeys {
 
     /// Judges a presented key. Comparing hashes tells a guesser nothing about the key.
     pub fn check(&self, presented: &str) -> KeyCheck {
-        if !well_formed(presented) {
+        let Ok(presented) = Token::parse(Kind::Local, presented) else {
             return KeyCheck::Mistyped;
-        }
-        let sha256 = sha256_hex(presented);
+        };
+        let sha256 = hex(&presented);
         let found = self.keys.iter().find(|key| key.sha256 == sha256);
         found.map_or(KeyCheck::Unknown, |key| KeyCheck::Known(key.name.clone()))
     }
 }
 
-fn random_key() -> Result<String, KeyError> {
-    let random = SystemRandom::new();
-    let mut key = PREFIX.to_owned();
-    while key.len() < PREFIX.len() + RANDOM_CHARS {
-        let mut bytes = [0; 32];
-        random.fill(&mut bytes).map_err(|_| KeyError::Random)?;
-        let wanted = PREFIX.len() + RANDOM_CHARS - key.len();
-        // 248 is the largest multiple of 62 in a byte: beyond it some characters would be likelier.
-        let usable = bytes.iter().filter(|byte| **byte < 248);
-        key.extend(usable.map(|byte| char::from(BASE62[usize::from(byte % 62)])).take(wanted));
-    }
-    let checksum = checksum(&key);
-    Ok(key + &checksum)
-}
-
-fn well_formed(key: &str) -> bool {
-    let length = PREFIX.len() + RANDOM_CHARS + CHECKSUM_CHARS;
-    key.len() == length && key.is_ascii() && key.starts_with(PREFIX) && {
-        let (body, sum) = key.split_at(length - CHECKSUM_CHARS);
-        checksum(body) == sum
-    }
-}
-
-/// CRC-32 (ISO-HDLC) of `text` in base 62, most significant digit first.
-fn checksum(text: &str) -> String {
-    let crc = !text.bytes().fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0xEDB8_8320 * (crc & 1)))
-    });
-    let mut digits = [b'0'; CHECKSUM_CHARS];
-    let mut rest = crc;
-    for digit in digits.iter_mut().rev() {
-        *digit = BASE62[(rest % 62) as usize];
-        rest /= 62;
-    }
-    String::from_utf8_lossy(&digits).into_owned()
-}
-
-fn sha256_hex(text: &str) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+fn hex(key: &Token) -> String {
+    key.sha256().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -235,12 +181,12 @@ mod tests {
 
         let path = dir.path().join(FILE_NAME);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(!std::fs::read_to_string(&path).unwrap().contains(&key));
+        assert!(!std::fs::read_to_string(&path).unwrap().contains(key.reveal()));
 
         let mut read = LocalKeys::load(dir.path()).unwrap();
-        assert_eq!(read.check(&key), KeyCheck::Known("chat".into()));
+        assert_eq!(read.check(key.reveal()), KeyCheck::Known("chat".into()));
         read.revoke("chat").unwrap();
-        assert_eq!(read.check(&key), KeyCheck::Unknown);
+        assert_eq!(read.check(key.reveal()), KeyCheck::Unknown);
         assert!(matches!(read.revoke("chat"), Err(KeyError::Unknown(_))));
         assert!(read.list().is_empty() && read.required());
     }
@@ -249,23 +195,9 @@ mod tests {
     fn a_typing_error_is_told_from_a_foreign_key() {
         let mut keys = LocalKeys::default();
         let key = keys.create("a", SystemTime::now()).unwrap();
-        assert_eq!(key.len(), 40);
-        for at in PREFIX.len()..key.len() {
-            let mut typo = key.clone().into_bytes();
-            typo[at] = if typo[at] == b'x' { b'y' } else { b'x' };
-            assert_eq!(keys.check(std::str::from_utf8(&typo).unwrap()), KeyCheck::Mistyped);
-        }
-        assert_eq!(keys.check(&key[..39]), KeyCheck::Mistyped);
+        assert_eq!(keys.check(&key.reveal()[..39]), KeyCheck::Mistyped);
         assert_eq!(keys.check("ü"), KeyCheck::Mistyped);
-    }
-
-    #[test]
-    fn the_checksum_is_the_usual_crc() {
-        // CRC-32 of "123456789" is CBF43926 (the check value of ISO-HDLC) = 3,421,780,262.
-        let value = checksum("123456789").bytes().fold(0u64, |value, digit| {
-            value * 62 + BASE62.iter().position(|d| *d == digit).unwrap() as u64
-        });
-        assert_eq!(value, 0xCBF4_3926);
+        assert_eq!(keys.check(Token::mint(Kind::Local).reveal()), KeyCheck::Unknown);
     }
 
     #[test]

@@ -32,7 +32,7 @@ async fn the_official_client_works_against_a_real_model() {
     let output = tokio::process::Command::new(&python)
         .arg(&script)
         .arg(format!("http://{}/v1", device.address))
-        .arg(key)
+        .arg(key.reveal())
         .env_remove("OPENAI_API_KEY")
         .output()
         .await

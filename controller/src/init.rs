@@ -18,8 +18,8 @@ use crate::scope::InstallationScope;
 use crate::store::api_tokens::ApiToken;
 use crate::store::installation::Installation;
 use crate::store::{Store, StoreError, api_tokens, installation};
-use crate::token::{Kind, Token};
 use crate::vault::{SecretKind, Vault, VaultError};
+use edgeformer_proto::token::{Kind, Token};
 
 /// Row id that the root key is bound to.
 pub const ROOT_KEY_ID: &str = "1";

@@ -30,5 +30,4 @@ pub mod serve;
 pub mod session;
 pub mod store;
 pub mod telemetry;
-pub mod token;
 pub mod vault;

@@ -10,6 +10,7 @@ pub mod ids;
 pub mod keywrap;
 pub mod protocol;
 pub mod telemetry;
+pub mod token;
 
 /// Generated messages and services of `fleet/v1/*.proto`.
 pub mod v1 {

@@ -26,7 +26,7 @@ fn create(args: &KeyArgs) -> anyhow::Result<()> {
     let name = args.name.as_deref().unwrap_or("default");
     let key = keys.create(name, SystemTime::now())?;
     keys.save(&args.state_dir)?;
-    writeln!(std::io::stdout(), "{key}")?;
+    writeln!(std::io::stdout(), "{}", key.reveal())?;
     eprintln!("key {name:?} made: it is shown this once; applications send it as their API key");
     if first {
         eprintln!("from now on every request to the local API needs a key");

@@ -58,15 +58,16 @@ async fn the_first_key_closes_the_door_and_its_revocation_does_not_open_it() {
     let (no, bad) = (StatusCode::UNAUTHORIZED, "invalid_api_key");
     check(&device, with(None), no, bad).await;
     check(&device, with(Some("sk-anything")), no, bad).await;
-    check(&device, with(Some(&key)), StatusCode::OK, "no error").await;
+    check(&device, with(Some(key.reveal())), StatusCode::OK, "no error").await;
     assert_eq!(device.get("/v1/models").await.status, no);
     assert_eq!(device.get("/healthz").await.status, StatusCode::OK);
 
     keys.revoke("app").unwrap();
     keys.save(device.state_dir.path()).unwrap();
-    check(&device, with(Some(&key)), no, bad).await;
+    check(&device, with(Some(key.reveal())), no, bad).await;
     check(&device, with(None), no, bad).await;
 
     std::fs::write(device.state_dir.path().join("local-keys.json"), "{").unwrap();
-    check(&device, with(Some(&key)), StatusCode::INTERNAL_SERVER_ERROR, "engine_error").await;
+    check(&device, with(Some(key.reveal())), StatusCode::INTERNAL_SERVER_ERROR, "engine_error")
+        .await;
 }

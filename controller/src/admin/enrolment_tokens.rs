@@ -13,7 +13,7 @@ use crate::error::AppError;
 use crate::policy::Action;
 use crate::scope::TenantScope;
 use crate::store::enrolment_tokens::{self, EnrolmentToken};
-use crate::token::{Kind, Token};
+use edgeformer_proto::token::{Kind, Token};
 
 /// Most devices for one token: a token that leaks is worth no more.
 pub const MAX_USES: u32 = 100_000;

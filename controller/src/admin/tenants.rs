@@ -17,8 +17,8 @@ use crate::scope::{InstallationScope, TenantScope};
 use crate::store::api_tokens::{self, ApiToken};
 use crate::store::tenants::{self, Tenant, TenantSummary};
 use crate::store::{audit_log, installation};
-use crate::token::{Kind, Token};
 use crate::vault::SecretKind;
+use edgeformer_proto::token::{Kind, Token};
 
 /// Makes a tenant with its keys and its first admin token, which is in the result and nowhere else.
 pub async fn create(

@@ -12,7 +12,7 @@ use crate::error::AppError;
 use crate::policy::{Action, Role};
 use crate::scope::TenantScope;
 use crate::store::api_tokens::{self, ApiToken};
-use crate::token::{Kind, Token};
+use edgeformer_proto::token::{Kind, Token};
 
 /// Longest life of a token that expires: ten years, so that arithmetic on times cannot overflow.
 pub const MAX_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);

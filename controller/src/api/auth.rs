@@ -16,7 +16,7 @@ use crate::policy::{self, Action, Granted, Principal, Refusal};
 use crate::problem::Problem;
 use crate::scope::{InstallationScope, Scope, TenantScope};
 use crate::store::{StoreError, api_tokens};
-use crate::token::{Kind, Token};
+use edgeformer_proto::token::{Kind, Token};
 
 /// Longest a request may take, but for publications. Half of the lease of an idempotency key.
 const REQUEST_LIMIT: Duration = Duration::from_secs(60);

@@ -11,7 +11,7 @@ use crate::policy::Action;
 use crate::scope::{InstallationScope, TenantScope};
 use crate::store::enrolments::{self, NewDevice, PresentedToken};
 use crate::store::tenants::{self, Tenant};
-use crate::token::Token;
+use edgeformer_proto::token::Token;
 
 impl Enroller {
     /// Lets a device in, or finds it again: the same key never burns a second use.

@@ -6,8 +6,8 @@ use tonic::Status;
 use super::challenge::ChallengeError;
 use crate::ca::CaError;
 use crate::store::StoreError;
-use crate::token::TokenError;
 use crate::vault::VaultError;
+use edgeformer_proto::token::TokenError;
 
 /// An enrolment or renewal that was refused or failed.
 #[derive(Debug, thiserror::Error)]

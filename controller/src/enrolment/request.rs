@@ -11,7 +11,7 @@ use ring::rand::SystemRandom;
 use super::EnrolmentError;
 use crate::ca;
 use crate::session::facts::{Facts, clip};
-use crate::token::{Kind, Token};
+use edgeformer_proto::token::{Kind, Token};
 
 /// More labels than any fleet uses per device, few enough for a row.
 const MAX_LABELS: usize = 32;

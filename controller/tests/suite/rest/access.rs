@@ -56,8 +56,7 @@ async fn every_route_answers_each_role_as_policy_says() {
         let anonymous = call(&rest, None, &method, &path).await;
         anonymous.is_problem(401, "unauthenticated");
         assert!(anonymous.headers.contains_key("www-authenticate"));
-        let unknown =
-            edgeformer_controller::token::Token::mint(edgeformer_controller::token::Kind::Api);
+        let unknown = edgeformer_proto::token::Token::mint(edgeformer_proto::token::Kind::Api);
         call(&rest, Some(unknown.reveal()), &method, &path)
             .await
             .is_problem(401, "unauthenticated");

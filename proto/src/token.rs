@@ -1,5 +1,9 @@
-//! Secrets that people copy: API tokens `efp_…` and enrolment tokens `efe_…`. A checksum tells a
-//! typing error from a wrong token without a look-up; only the SHA-256 of a token is ever stored.
+//! Secrets that people copy: API tokens `efp_…`, enrolment tokens `efe_…` and a device's local keys
+//! `efl_…`. A checksum tells a typing error from a wrong token without a look-up; only the SHA-256 of
+//! a token is ever stored where it is checked.
+//!
+//! Prefix (4) ‖ 30 base62 characters ‖ CRC-32 of all before it as 6 base62 digits, most significant
+//! first.
 
 use ring::digest;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -12,6 +16,8 @@ pub enum Kind {
     Api,
     /// Enrols devices.
     Enrolment,
+    /// Opens the local API of one device.
+    Local,
 }
 
 impl Kind {
@@ -20,8 +26,20 @@ impl Kind {
         match self {
             Self::Api => "efp_",
             Self::Enrolment => "efe_",
+            Self::Local => "efl_",
         }
     }
+
+    /// For people.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Api => "an API token (efp_…)",
+            Self::Enrolment => "an enrolment token for devices (efe_…)",
+            Self::Local => "a local key of a device (efl_…)",
+        }
+    }
+
+    const ALL: [Self; 3] = [Self::Api, Self::Enrolment, Self::Local];
 }
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -34,14 +52,28 @@ const TOKEN_CHARS: usize = 4 + SECRET_CHARS + CHECKSUM_CHARS;
 /// Text that cannot be a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// It does not start as this kind of token does.
-    #[error("this is not a token of this kind: it must start with {0:?}")]
+    /// Nothing was given.
+    #[error("there is no token")]
+    Empty,
+    /// It is a token, for something else.
+    #[error("this is {found}, not {wanted}")]
+    OtherKind {
+        /// What it is.
+        found: &'static str,
+        /// What it should be.
+        wanted: &'static str,
+    },
+    /// It does not start as any token does.
+    #[error("this is not {0}")]
     Prefix(&'static str),
     /// Characters are missing or too many.
-    #[error("the token has {0} characters instead of {TOKEN_CHARS}: it was not copied in full")]
+    #[error("the token has {0} characters instead of {TOKEN_CHARS}: part of it was not copied")]
     Length(usize),
+    /// A character that no token has.
+    #[error("the token has a character that no token has: check what was copied")]
+    Character,
     /// The checksum does not fit.
-    #[error("the token's checksum does not match: a character was changed while copying it")]
+    #[error("the token is mistyped, its checksum does not match: copy it again")]
     Checksum,
 }
 
@@ -81,19 +113,29 @@ impl Token {
     /// Reads what somebody typed or pasted.
     pub fn parse(kind: Kind, text: &str) -> Result<Self, TokenError> {
         let text = text.trim();
-        if !text.starts_with(kind.prefix()) {
-            return Err(TokenError::Prefix(kind.prefix()));
+        if text.is_empty() {
+            return Err(TokenError::Empty);
+        }
+        let wanted = kind.name();
+        match Kind::ALL.into_iter().find(|other| text.starts_with(other.prefix())) {
+            None => return Err(TokenError::Prefix(wanted)),
+            Some(other) if other != kind => {
+                return Err(TokenError::OtherKind { found: other.name(), wanted });
+            }
+            Some(_) => {}
         }
         let chars = text.chars().count();
         if chars != TOKEN_CHARS {
             return Err(TokenError::Length(chars));
         }
-        match text.split_at_checked(4 + SECRET_CHARS) {
-            Some((body, given)) if checksum(body) == given => {
-                Ok(Self(Zeroizing::new(text.to_owned())))
-            }
-            _ => Err(TokenError::Checksum),
+        if !text.bytes().skip(4).all(|byte| byte.is_ascii_alphanumeric()) {
+            return Err(TokenError::Character);
         }
+        let (body, given) = text.split_at(4 + SECRET_CHARS);
+        if checksum(body) != given {
+            return Err(TokenError::Checksum);
+        }
+        Ok(Self(Zeroizing::new(text.to_owned())))
     }
 
     /// What is stored: SHA-256 of the text.
@@ -141,22 +183,25 @@ mod tests {
     }
 
     #[test]
-    fn a_token_reads_back_and_a_typing_error_is_told_apart() {
+    fn a_token_reads_back_and_each_mistake_has_its_own_message() {
         let token = Token::mint(Kind::Api);
         let text = token.reveal();
-        assert_eq!(text.len(), TOKEN_CHARS);
-        assert_eq!(
-            Token::parse(Kind::Api, &format!(" {text}\n")).unwrap().sha256(),
-            token.sha256()
-        );
+        let read = Token::parse(Kind::Api, &format!(" {text}\n")).unwrap();
+        assert_eq!(read.sha256(), token.sha256());
 
-        let wrong = if text.as_bytes()[10] == b'x' { "y" } else { "x" };
-        let typo = format!("{}{wrong}{}", &text[..10], &text[11..]);
-        assert_eq!(Token::parse(Kind::Api, &typo).unwrap_err(), TokenError::Checksum);
-        assert_eq!(Token::parse(Kind::Api, &text[..39]).unwrap_err(), TokenError::Length(39));
-        assert_eq!(Token::parse(Kind::Enrolment, text).unwrap_err(), TokenError::Prefix("efe_"));
-        let wide = format!("efp_{}", "é".repeat(36));
-        assert_eq!(Token::parse(Kind::Api, &wide).unwrap_err(), TokenError::Checksum);
+        let check = |text: &str, expected: &str| {
+            let error = Token::parse(Kind::Api, text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text:?}: {error}");
+        };
+        for at in 4..TOKEN_CHARS {
+            let wrong = if text.as_bytes()[at] == b'x' { "y" } else { "x" };
+            check(&format!("{}{wrong}{}", &text[..at], &text[at + 1..]), "mistyped");
+        }
+        check(" ", "there is no token");
+        check("hunter2", "this is not an API token");
+        check(Token::mint(Kind::Local).reveal(), "this is a local key of a device");
+        check(&text[..39], "39 characters");
+        check(&format!("efp_{}", "é".repeat(36)), "a character that no token has");
     }
 
     #[test]
