@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::Connection;
 use crate::client::Target;
-use crate::client::token::Token;
 use crate::failure::Failure;
+use edgeformer_proto::token::{Kind, Token};
 
 /// A login, a CA file or a token file is a few KiB; anything larger is another file.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -155,7 +155,7 @@ pub fn parse_url(text: &str) -> Result<Url, Failure> {
 /// # Errors
 /// A usage error that says what is wrong with it.
 pub fn parse_token(text: &str, source: &str) -> Result<Token, Failure> {
-    Token::parse(text).map_err(|e| {
+    Token::parse(Kind::Api, text).map_err(|e| {
         Failure::usage(format!("the token from {source} cannot be used: {e}"))
             .next("nothing was sent; give the token as it was printed when it was created")
     })
@@ -180,7 +180,11 @@ pub fn read_text(path: &Path, what: &str) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::token::sample;
+
+    /// With a right checksum.
+    fn sample() -> String {
+        "efp_7777777777777777777777777777772iIG0Q".to_owned()
+    }
 
     fn login() -> Login {
         let url = "https://a.example:8443/".to_owned();

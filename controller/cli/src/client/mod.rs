@@ -7,7 +7,6 @@ pub mod endpoints;
 pub mod error;
 mod request;
 mod retry;
-pub mod token;
 pub mod types;
 mod upload;
 
@@ -21,7 +20,7 @@ pub use error::{ClientError, Distrust};
 pub use request::{Answer, List, Outcome};
 pub use upload::{Upload, digest_file};
 
-use token::Token;
+use edgeformer_proto::token::Token;
 
 /// A controller that is there accepts within this time, even across continents.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -367,12 +367,12 @@ fn random_fraction() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::super::endpoints::{GET_VERSION, LIST_DEVICES};
-    use super::super::{Target, token};
+    use super::super::{Target, Token};
     use super::*;
 
     fn client(url: &str) -> Client {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let token = token::Token::parse(&token::sample()).unwrap();
+        let token = Token::mint(edgeformer_proto::token::Kind::Api);
         Client::new(Target { url: url.parse().unwrap(), ca_pem: None, token }).unwrap()
     }
 
