@@ -59,7 +59,7 @@ async fn without_a_certificate_only_enrolment_answers() {
     let controller = Controller::start().await;
     let channel = controller.connect(None).await.unwrap();
     let status =
-        SessionClient::new(channel).open(tokio_stream::pending()).await.err().expect("refused");
+        SessionClient::new(channel).open(tokio_stream::pending()).await.expect_err("refused");
     assert_eq!(status.code(), Code::Unauthenticated);
     assert!(status.message().contains("enrol the device first"), "{status:?}");
     controller.stop().await;
@@ -104,7 +104,7 @@ async fn a_certificate_of_another_installation_does_not_pass_the_handshake() {
         Err(_) => {}
         Ok(channel) => {
             let status = SessionClient::new(channel).open(tokio_stream::pending()).await;
-            let status = status.err().expect("refused");
+            let status = status.expect_err("refused");
             assert_ne!(status.code(), Code::PermissionDenied, "the guard saw it: {status:?}");
         }
     }

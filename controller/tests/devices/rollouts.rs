@@ -3,6 +3,7 @@ use std::time::Duration;
 use edgeformer_controller::error::AppError;
 use edgeformer_controller::rollout::operate::{self, CountedRollout, NewRollout};
 use edgeformer_controller::rollout::types::{DeviceState, RolloutState, Selector, Settings};
+use edgeformer_controller::rollout::waiting::Waiting;
 use edgeformer_proto::Generation;
 use edgeformer_proto::artifact::Digest;
 use edgeformer_proto::ids::{RolloutId, VersionId};
@@ -199,7 +200,7 @@ async fn one_slot_of_a_device_has_one_rollout_at_a_time_and_an_aborted_one_lets_
     let rollout = create(&controller, "1.0.0").await;
     let waiting = until(&controller, id(&rollout), |rollout| {
         rollout.counts.get(&DeviceState::Assigned) == Some(&1)
-            && rollout.named.rollout.waiting.sentence(rollout.named.rollout.created_at) != ""
+            && rollout.named.rollout.waiting != Waiting::Nothing
     })
     .await;
     let sentence = waiting.named.rollout.waiting.sentence(waiting.named.rollout.created_at);
