@@ -102,6 +102,13 @@ async fn renewal_needs_the_enrolled_key_and_a_device_that_was_not_revoked() {
     let controller = Controller::start().await;
     let mut device = Device::enrolled(&controller, "a").await;
     device.renew(&controller).await.unwrap();
+    // A request that was overheard, with somebody else's proof; and the other way round.
+    let stranger = Keys::new();
+    let ours = device.keys.csr();
+    for (csr, prover) in [(ours, &stranger), (stranger.csr(), &device.keys)] {
+        let status = device.renew_with(&controller, csr, prover).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated, "{status:?}");
+    }
     let keys = std::mem::replace(&mut device.keys, Keys::new());
     let status = device.renew(&controller).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);

@@ -101,17 +101,28 @@ impl Device {
     }
 
     pub(crate) async fn renew(&mut self, controller: &Controller) -> Result<(), Status> {
+        let csr = self.keys.csr();
+        self.chain = self.renew_with(controller, csr, &self.keys).await?;
+        Ok(())
+    }
+
+    /// Renews with a request and a proof that need not be by the same key.
+    pub(crate) async fn renew_with(
+        &self,
+        controller: &Controller,
+        csr: Vec<u8>,
+        prover: &Keys,
+    ) -> Result<Vec<Vec<u8>>, Status> {
         let channel = controller.connect(None).await.unwrap();
         let mut client = EnrolmentClient::new(channel);
         let device_id = self.id.clone();
         let nonce = client.challenge(v1::ChallengeRequest { device_id }).await?.into_inner().nonce;
-        let csr = self.keys.csr();
         let hash = digest::digest(&digest::SHA256, &csr);
         let signed = [b"edgeformer renew v1\0".as_slice(), &nonce, hash.as_ref()].concat();
         let random = SystemRandom::new();
         let key = signature::EcdsaKeyPair::from_pkcs8(
             &signature::ECDSA_P256_SHA256_ASN1_SIGNING,
-            self.keys.key.serialized_der(),
+            prover.key.serialized_der(),
             &random,
         )
         .unwrap();
@@ -124,8 +135,7 @@ impl Device {
             protocol: PROTOCOL,
         };
         let answer = client.renew(request).await?.into_inner();
-        self.chain = answer.certificate_chain_der.iter().map(|der| der.to_vec()).collect();
-        Ok(())
+        Ok(answer.certificate_chain_der.iter().map(|der| der.to_vec()).collect())
     }
 
     /// Opens a session without a word.
