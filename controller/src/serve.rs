@@ -71,7 +71,7 @@ pub enum ServeError {
     Tls(#[from] rustls::Error),
     /// An address is taken or not ours.
     #[error(
-        "cannot listen on {address}: {source}; end what uses it, or choose another address with \
+        "cannot listen on {address}: {reason}; end what uses it, or choose another address with \
          {flag} (port 0 takes a free one)"
     )]
     Bind {
@@ -80,7 +80,7 @@ pub enum ServeError {
         /// The flag that chose it.
         flag: &'static str,
         /// Why.
-        source: io::Error,
+        reason: io::Error,
     },
     /// The ready file.
     #[error(transparent)]
@@ -175,7 +175,7 @@ async fn bind(
     address: SocketAddr,
     flag: &'static str,
 ) -> Result<(TcpListener, SocketAddr), ServeError> {
-    let failed = |source| ServeError::Bind { address, flag, source };
+    let failed = |reason| ServeError::Bind { address, flag, reason };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))

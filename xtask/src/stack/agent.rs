@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::process::children_of;
-use super::{Binaries, Chat, Controller, Process};
+use super::{Binaries, Chat, Controller, Process, ports};
 use crate::shell;
 
 /// An agent ends its workers and its session first; this is far more than that may take.
@@ -86,7 +86,10 @@ impl Agent {
                 command
             }
         };
-        let listen = self.http_url.strip_prefix("http://").unwrap_or("127.0.0.1:0").to_string();
+        let listen = match self.http_url.strip_prefix("http://") {
+            Some(address) => address.to_string(),
+            None => ports::free_address()?,
+        };
         command.arg("run").arg("--state-dir").arg(&self.state_dir);
         command.args(["--listen", &listen, "--telemetry-interval-s", "1"]);
         command.arg("--ready-file").arg(&ready_file);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use super::{Binaries, Cli, Process};
+use super::{Binaries, Cli, Process, ports};
 use crate::shell;
 
 /// A controller drains its sessions before it ends; this is far more than it may take.
@@ -73,8 +73,8 @@ impl Controller {
         // Left by an earlier run; the new one must write its own.
         let _ = fs::remove_file(&ready_file);
         let mut command = self.command("serve");
-        command.args(["--admin-listen", &listen(&self.admin_url)]);
-        command.args(["--device-listen", &listen(&self.device_url)]);
+        command.args(["--admin-listen", &listen(&self.admin_url)?]);
+        command.args(["--device-listen", &listen(&self.device_url)?]);
         command.arg("--ready-file").arg(&ready_file);
         if let Some(lifetime) = self.options.cert_lifetime_s {
             command.args(["--cert-lifetime-s", &lifetime.to_string()]);
@@ -182,11 +182,8 @@ impl Controller {
 }
 
 /// `https://127.0.0.1:4711` → `127.0.0.1:4711`; no URL yet → any free port.
-fn listen(url: &str) -> String {
-    match url.strip_prefix("https://") {
-        Some(address) => address.to_string(),
-        None => "127.0.0.1:0".to_string(),
-    }
+fn listen(url: &str) -> Result<String> {
+    url.strip_prefix("https://").map_or_else(ports::free_address, |address| Ok(address.to_string()))
 }
 
 fn text(ready: &Value, field: &str) -> Result<String> {

@@ -8,6 +8,7 @@ mod cli;
 mod controller;
 mod fleet;
 mod limits;
+mod ports;
 mod postgres;
 mod process;
 

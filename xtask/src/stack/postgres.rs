@@ -1,7 +1,6 @@
 //! A PostgreSQL cluster for one run: new, on a free port, without durability, gone at the end.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use ring::rand::{SecureRandom, SystemRandom};
 use tempfile::TempDir;
 
-use super::{Process, READY_TIMEOUT, cleanup, wait_for};
+use super::{Process, READY_TIMEOUT, cleanup, ports, wait_for};
 use crate::shell;
 
 /// Users that may own a cluster when we are root, which PostgreSQL refuses to run as.
@@ -55,7 +54,7 @@ impl Postgres {
         initdb.args(["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8"]);
         initdb.args(["--locale=C", "--no-sync", "--no-instructions"]);
         shell::run_logged("postgres-initdb", &mut initdb)?;
-        let port = free_port()?;
+        let port = ports::free_port()?;
         let url = format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres");
         let process = serve(&owner, bin, &data, port, &dir.path().join("postgres.log"))?;
         Ok(Self { process: Some(process), dir, url })
@@ -138,12 +137,6 @@ fn random_password() -> Result<String> {
     let mut bytes = [0u8; 16];
     SystemRandom::new().fill(&mut bytes).ok().context("no randomness from the system")?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// A port that is free now; whoever takes it in between makes the start fail with a clear log.
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok(listener.local_addr()?.port())
 }
 
 #[cfg(test)]

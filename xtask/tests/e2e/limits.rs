@@ -56,7 +56,7 @@ fn a_model_too_large_for_the_memory_is_refused_by_name_and_number() {
     assert_eq!(ended["state"], "failed", "{ended}");
     let row = rollout_device(&fleet, &rollout, "tiny");
     assert_eq!(row["reason"], "memory", "{row}");
-    assert_mentions(row["message"].as_str().unwrap(), &["memory", "48"]);
+    assert_mentions(row["message"].as_str().unwrap(), &["memory", "--memory-limit-mb"]);
     assert!(agent.is_running());
     let error = agent.chat().answer(MODEL, "Hello", 4).unwrap_err();
     assert_mentions(&format!("{error:#}"), &[MODEL]);
