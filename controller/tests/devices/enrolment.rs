@@ -55,7 +55,7 @@ async fn each_token_that_does_not_work_says_why() {
     let at = token.len() - 1;
     let typo = format!("{}{}", &token[..at], if token.ends_with('0') { '1' } else { '0' });
     check(refused(&controller, &typo).await, Code::InvalidArgument, "checksum does not match");
-    check(refused(&controller, "efp_x").await, Code::InvalidArgument, "must start with");
+    check(refused(&controller, "efp_x").await, Code::InvalidArgument, "not an enrolment token");
     let other = Controller::start().await;
     let foreign = other.token(1).await;
     check(refused(&controller, &foreign).await, Code::Unauthenticated, "not known to this");
