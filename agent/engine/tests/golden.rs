@@ -3,20 +3,13 @@
 //! The reference was recorded by `golden/make.py`. The model is not in the repository; its path
 //! comes in `EDGEFORMER_TEST_MODEL`, which `cargo xtask test` sets.
 
-use edgeformer_engine::{ChatMessage, LoadOptions, Model, Session, SessionOptions};
+use edgeformer_engine::{
+    ChatMessage, LoadOptions, Model, Session, SessionOptions, TensorType, requantize,
+};
 use serde_json::Value;
 use std::fs::File;
+use std::io::BufWriter;
 use std::sync::{Arc, LazyLock};
-
-/// The largest logit gap at which the engine may choose another token than the reference.
-///
-/// Both quantize activations to 8 bits per block of 32, but not with the same bits: the reference
-/// rounds each block's scale to half precision (relative error up to 2^-11) and sums in another
-/// order, and an activation that lies at a rounding boundary then moves by a whole step. These
-/// errors are independent over some 600 blocks per layer and 30 layers. Measured over all steps of
-/// the record, the gap between two tokens differs by less than this; a wrong kernel, rope or norm
-/// moves logits by whole units.
-const GAP_BOUND: f64 = 0.35;
 
 fn json() -> &'static Value {
     static JSON: LazyLock<Value> = LazyLock::new(|| {
@@ -25,15 +18,17 @@ fn json() -> &'static Value {
     &JSON
 }
 
+fn model_file() -> File {
+    let path = std::env::var_os("EDGEFORMER_TEST_MODEL").expect(
+        "EDGEFORMER_TEST_MODEL must hold the path of SmolLM2-135M-Instruct.Q4_1.gguf; \
+         `cargo xtask test` fetches the model and sets it",
+    );
+    File::open(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"))
+}
+
 fn model() -> Arc<Model> {
-    static MODEL: LazyLock<Arc<Model>> = LazyLock::new(|| {
-        let path = std::env::var_os("EDGEFORMER_TEST_MODEL").expect(
-            "EDGEFORMER_TEST_MODEL must hold the path of SmolLM2-135M-Instruct.Q4_1.gguf; \
-             `cargo xtask test` fetches the model and sets it",
-        );
-        let file = File::open(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
-        Arc::new(Model::load(file, &LoadOptions::default()).unwrap())
-    });
+    static MODEL: LazyLock<Arc<Model>> =
+        LazyLock::new(|| Arc::new(Model::load(model_file(), &LoadOptions::default()).unwrap()));
     MODEL.clone()
 }
 
@@ -82,34 +77,81 @@ fn renders_chats_like_the_reference() {
     }
 }
 
-#[test]
-fn answers_like_the_reference() {
-    let model = model();
+/// How far a run is from the reference, which recorded at each step its token, the second best
+/// one and the gap between their logits.
+#[derive(Debug, Default)]
+struct Distance {
+    steps: usize,
+    /// Steps with another most likely token.
+    differences: usize,
+    /// The largest gap, in the reference, at a step with another token.
+    widest_gap: f64,
+    /// Root mean square and maximum, over all steps, of the change of the gap.
+    rms: f64,
+    worst: f64,
+}
+
+fn distance(model: Arc<Model>, cases: &Value) -> Distance {
     let options = SessionOptions { max_context: 512, ..SessionOptions::default() };
     let mut session = Session::new(model, options).unwrap();
-    let mut differences = Vec::new();
-    for case in json()["generations"].as_array().unwrap() {
-        let expected = ids(&case["tokens"]);
+    let mut found = Distance::default();
+    let mut squares = 0.0;
+    for case in cases.as_array().unwrap() {
+        let (tokens, seconds) = (ids(&case["tokens"]), ids(&case["seconds"]));
         session.truncate(0);
         let mut feed = ids(&case["ids"]);
-        for (step, &token) in expected.iter().enumerate() {
+        for (step, (&token, &second)) in tokens.iter().zip(&seconds).enumerate() {
             let logits = session.feed(&feed, &|| false).unwrap();
             let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
+            let gap = case["gaps"][step].as_f64().unwrap();
+            let change = f64::from(logits[token as usize] - logits[second as usize]) - gap;
+            squares += change * change;
+            found.worst = found.worst.max(change.abs());
+            found.steps += 1;
             if best as u32 != token {
-                let gap = case["gaps"][step].as_f64().unwrap();
-                let ours = f64::from(logits[best] - logits[token as usize]);
-                differences.push((gap, ours, step, case["prompt"].as_str().unwrap()));
+                found.differences += 1;
+                found.widest_gap = found.widest_gap.max(gap);
+                println!("step {step} of {}: token {best}, not {token}, gap {gap}", case["prompt"]);
             }
             // Going on with the reference's token compares every step, not only the first ones.
             feed = vec![token];
         }
     }
-    for (gap, ours, step, prompt) in &differences {
-        println!("step {step} of {prompt:?}: reference gap {gap}, ours the other way {ours:.5}");
-        assert!(gap + ours < GAP_BOUND, "step {step} of {prompt:?}: {gap} + {ours}");
-    }
-    let steps: usize =
-        json()["generations"].as_array().unwrap().iter().map(|g| ids(&g["tokens"]).len()).sum();
-    println!("{} of {steps} steps differ", differences.len());
-    assert!(differences.len() * 50 <= steps, "more than 2 % of all steps differ");
+    found.rms = (squares / found.steps as f64).sqrt();
+    println!("{found:?}");
+    found
+}
+
+/// With weights decoded to F32 nothing is quantized but the KV cache (f16 in both engines), so
+/// what remains is the order of additions and the reference's half-precision attention. A wrong
+/// frequency, scale, norm or mask is far outside; so is a wrong decoding of the file's blocks,
+/// which the reference did with its own code.
+#[test]
+fn f32_weights_answer_like_the_reference() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let decode = std::thread::spawn(|| {
+        let sink = BufWriter::with_capacity(1 << 20, writer);
+        requantize(model_file(), sink, TensorType::F32, &mut |_, _| {}).unwrap();
+    });
+    let model = Arc::new(Model::load(reader, &LoadOptions::default()).unwrap());
+    decode.join().unwrap();
+    let found = distance(model, &json()["exact"]);
+    assert!(found.rms < 0.005 && found.worst < 0.02, "{found:?}");
+    assert!(found.differences == 0, "{found:?}");
+}
+
+/// With 4-bit weights both engines also quantize activations to 8 bits per block of 32, but not to
+/// the same bits: the reference rounds each block's scale to half precision and sums in another
+/// order, an activation near a rounding boundary then moves by a whole step, and after 30 layers
+/// the two errors have little in common. The yardstick is the reference itself: at these 640
+/// steps, its answers with 4-bit weights are 0.147 (rms) and 0.70 (worst) from its own with the
+/// same weights decoded to F32, and 14 tokens differ. Two engines with independent errors of that
+/// size are sqrt(2) * 0.147 = 0.21 apart. Measured here: 0.16.
+#[test]
+fn quantized_weights_answer_like_the_reference() {
+    let found = distance(model(), &json()["generations"]);
+    assert!(found.rms < 0.21, "{found:?}");
+    // A token may differ only where the reference itself was nearly undecided: two deviations.
+    assert!(found.widest_gap < 0.42, "{found:?}");
+    assert!(found.differences * 33 <= found.steps, "more than 3 % of the tokens: {found:?}");
 }

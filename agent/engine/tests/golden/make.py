@@ -4,21 +4,25 @@
     python3 -m venv venv && venv/bin/pip install llama-cpp-python==0.3.36
     venv/bin/python agent/engine/tests/golden/make.py MODEL.gguf > agent/engine/tests/golden/NAME.json
 
-Recorded: for ten prompts the token ids, 64 greedy tokens and, at each of them, the gap between the
-two largest logits; token ids of strings that are hard for tokenizers, with and without parsing of
-special tokens; the chat template rendered by Jinja2 the way Transformers sets it up. The prompt is
+Recorded: for ten prompts the token ids, 64 greedy tokens and, at each of them, the token that came
+second and the gap between the two logits; token ids of strings that are hard for tokenizers, with and without parsing of
+special tokens; the same for four of the prompts with all weights decoded to F32, which takes
+the rounding of activations out of the comparison; the chat template rendered by Jinja2 the way Transformers sets it up. The prompt is
 evaluated in one batch and the answer token by token, on one thread, so that a run repeats.
 """
 
 import hashlib
 import json
+import os
 import sys
+import tempfile
 
 import jinja2.sandbox
 import llama_cpp
 import numpy as np
 
 STEPS = 64
+EXACT_STEPS = 24
 
 CHATS = {
     "one-turn": [("user", "What is the capital of France?")],
@@ -71,25 +75,41 @@ def logits(model):
     return np.ctypeslib.as_array(pointer, shape=(model.n_vocab(),)).copy()
 
 
-def greedy(model, prompt):
+def greedy(model, prompt, steps=STEPS):
     ids = model.tokenize(prompt.encode(), add_bos=False, special=True)
     model.reset()
     model.eval(ids)
-    tokens, gaps = [], []
-    for _ in range(STEPS):
+    tokens, seconds, gaps = [], [], []
+    for _ in range(steps):
         row = logits(model)
-        token = int(row.argmax())
-        second = float(np.partition(row, -2)[-2])
+        second, token = (int(index) for index in np.argsort(row)[-2:])
         tokens.append(token)
-        gaps.append(round(float(row[token]) - second, 5))
+        seconds.append(second)
+        gaps.append(round(float(row[token] - row[second]), 5))
         model.eval([token])
-    return {"prompt": prompt, "ids": ids, "tokens": tokens, "gaps": gaps}
+    return {"prompt": prompt, "ids": ids, "tokens": tokens, "seconds": seconds, "gaps": gaps}
+
+
+def load(path):
+    return llama_cpp.Llama(
+        path, n_ctx=1024, n_batch=512, n_threads=1, n_threads_batch=1, verbose=False
+    )
+
+
+def exact(path, prompts):
+    """Greedy answers with all weights decoded to F32."""
+    with tempfile.TemporaryDirectory() as folder:
+        decoded = os.path.join(folder, "f32.gguf")
+        params = llama_cpp.llama_model_quantize_default_params()
+        params.ftype = llama_cpp.LLAMA_FTYPE_ALL_F32
+        params.allow_requantize = True
+        assert llama_cpp.llama_model_quantize(path.encode(), decoded.encode(), params) == 0
+        model = load(decoded)
+        return [greedy(model, prompt, EXACT_STEPS) for prompt in prompts]
 
 
 def main(path):
-    model = llama_cpp.Llama(
-        path, n_ctx=1024, n_batch=512, n_threads=1, n_threads_batch=1, verbose=False
-    )
+    model = load(path)
     template = model.metadata["tokenizer.chat_template"]
     chats = [
         {"name": name, "messages": messages, "prompt": render(template, messages, model)}
@@ -105,6 +125,7 @@ def main(path):
         "chats": chats,
         "texts": [{"text": t, "plain": ids(t, False), "special": ids(t, True)} for t in TEXTS],
         "generations": [greedy(model, prompt) for prompt in prompts],
+        "exact": exact(path, prompts[2:10:2]),
     }
     # One record a line keeps the file readable and its diffs small.
     parts = []
