@@ -4,9 +4,9 @@
     python3 -m venv venv && venv/bin/pip install llama-cpp-python==0.3.36
     venv/bin/python agent/engine/tests/golden/make.py MODEL.gguf > agent/engine/tests/golden/NAME.json
 
-Recorded: for ten prompts the token ids, 64 greedy tokens and, at each of them, the token that came
+Recorded: for eleven prompts the token ids, 64 greedy tokens and, at each of them, the token that came
 second and the gap between the two logits; token ids of strings that are hard for tokenizers, with and without parsing of
-special tokens; the same for four of the prompts with all weights decoded to F32, which takes
+special tokens; the same for five of the prompts with all weights decoded to F32, which takes
 the rounding of activations out of the comparison; the chat template rendered by Jinja2 the way Transformers sets it up. The prompt is
 evaluated in one batch and the answer token by token, on one thread, so that a run repeats.
 """
@@ -43,6 +43,16 @@ PROMPTS = {
     "list": "The planets of the solar system, in order:\n1. Mercury\n2. Venus\n3.",
     "unicode": "Die Straße führt über den Fluß; 東京は日本の首都です。 The capital of Japan is",
     "numbers": "2, 4, 8, 16, 32,",
+    # Longer than several blocks of a KV cache and chunks of a prefill.
+    "long": "".join(
+        f"Entry {n}: the {animal} of {place} was seen {n * 7} times.\n"
+        for n, (animal, place) in enumerate(
+            [("heron", "Lisbon"), ("fox", "Oslo"), ("otter", "Kyoto"), ("crow", "Lima"),
+             ("hare", "Turin"), ("seal", "Perth"), ("lynx", "Quito"), ("toad", "Accra"),
+             ("swan", "Porto"), ("mole", "Hanoi"), ("wren", "Malmö"), ("newt", "Delhi")],
+            start=1,
+        )
+    ) + "Question: where was the otter seen?\nAnswer: the otter was seen in",
 }
 
 TEXTS = [
@@ -125,7 +135,7 @@ def main(path):
         "chats": chats,
         "texts": [{"text": t, "plain": ids(t, False), "special": ids(t, True)} for t in TEXTS],
         "generations": [greedy(model, prompt) for prompt in prompts],
-        "exact": exact(path, prompts[2:10:2]),
+        "exact": exact(path, prompts[2:11:2]),
     }
     # One record a line keeps the file readable and its diffs small.
     parts = []
