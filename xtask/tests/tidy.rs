@@ -146,7 +146,7 @@ fn crates_depend_on_each_other_only_downwards() {
         ("edgeformer-engine", &["edgeformer-gguf"][..]),
         ("edgeformer-agent", &["edgeformer-engine", "edgeformer-proto", "edgeformer-gguf"][..]),
         ("edgeformer-controller", &["edgeformer-proto", "edgeformer-gguf"][..]),
-        ("edgeformer-cli", &[][..]),
+        ("edgeformer-cli", &["edgeformer-proto"][..]),
         ("xtask", &[][..]),
     ]);
     let packages = metadata_packages();

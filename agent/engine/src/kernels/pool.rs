@@ -237,8 +237,9 @@ mod tests {
                 counts[task].fetch_add(1, SeqCst);
             });
             assert!(counts.iter().all(|count| count.load(SeqCst) == 1), "round {round}");
-            if round % 500 == 0 {
-                std::thread::sleep(std::time::Duration::from_millis(5)); // let workers fall asleep
+            let all_must_sleep = round % 500 == 0;
+            while all_must_sleep && pool.shared.sleepers.load(SeqCst) < pool.workers.len() {
+                std::thread::yield_now();
             }
         }
     }
