@@ -46,9 +46,12 @@ pub(super) fn operator_view(scene: &Scene) -> Result<()> {
             list("State per device", &["rollout", "devices", id])?;
         }
     }
-    wait_for("telemetry of all devices", TELEMETRY_LIMIT, || {
+    // One question each, and two more to the canary.
+    let asked = scene.agents.len() as u64 + 2;
+    wait_for("telemetry of all questions", TELEMETRY_LIMIT, || {
         let rows = cli.items(&["telemetry", "summary"])?;
-        Ok((rows.len() >= scene.agents.len()).then_some(()))
+        let reported: u64 = rows.iter().filter_map(|row| row["requests"].as_u64()).sum();
+        Ok((reported >= asked).then_some(()))
     })?;
     list("Requests as the devices reported them", &["telemetry", "summary"])?;
     list("Audit log", &["audit", "list", "--limit", "25"])?;
