@@ -58,7 +58,7 @@ fn allocation_is_bounded() {
     let mut session = Session::new(model, SessionOptions::default()).unwrap();
     let (prompt, more) = (tokens(70), tokens(20));
     session.feed(&prompt, &|| false).unwrap();
-    // The quietest of some rounds: a worker that starts late and the test harness allocate too,
+    // The quieter of two rounds: a worker that starts late and the test harness allocate too,
     // once; what decoding allocates would be there in each round.
     let mut round = || {
         let before = COUNT.load(Relaxed);
@@ -68,7 +68,7 @@ fn allocation_is_bounded() {
         }
         COUNT.load(Relaxed) - before
     };
-    assert_eq!((0..3).map(|_| round()).min(), Some(0));
+    assert_eq!((0..2).map(|_| round()).min(), Some(0));
 
     // A header that claims a huge matrix, with nothing behind it.
     let source =
