@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 
 use super::process::{group_is_alive, signal_group};
 
@@ -69,7 +69,7 @@ fn clean_up() {
         signal_group(*group, Signal::TERM);
     }
     let started = Instant::now();
-    while started.elapsed() < GRACE && groups.iter().any(|g| group_is_alive(*g)) {
+    while started.elapsed() < GRACE && groups.iter().any(|g| is_running(*g)) {
         thread::sleep(Duration::from_millis(50));
     }
     for group in &groups {
@@ -81,6 +81,15 @@ fn clean_up() {
         // The process ends here; what cannot be removed is in the system's temporary directory.
         let _ = std::fs::remove_dir_all(dir);
     }
+}
+
+/// A group whose processes have ended exists until its leader is waited for, which nobody else does
+/// any more.
+fn is_running(group: i32) -> bool {
+    if let Some(leader) = Pid::from_raw(group) {
+        let _ = waitpid(Some(leader), WaitOptions::NOHANG);
+    }
+    group_is_alive(group)
 }
 
 fn registered() -> MutexGuard<'static, Registered> {

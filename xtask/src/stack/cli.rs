@@ -1,12 +1,13 @@
 //! The operators' command line, run as an operator or a script would.
 
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use super::Binaries;
+use super::{Binaries, cleanup};
 use crate::shell;
 
 /// `edgeformer` with a connection: explicit, or saved by `edgeformer login`.
@@ -84,9 +85,25 @@ impl Cli {
         Ok(Refusal { message, code: out.status.code().unwrap_or(-1) })
     }
 
-    /// Runs a command on the caller's terminal.
+    /// Runs a command with its output on the caller's terminal. It ends with this program, also
+    /// when only this program is told to go.
     pub fn show(&self, arguments: &[&str]) -> Result<()> {
-        shell::run_shown(self.command(arguments).stdin(Stdio::null()))
+        let mut command = self.command(arguments);
+        let shown = shell::describe(&command);
+        let mut child = command
+            .stdin(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("cannot start `{shown}`"))?;
+        let group = child.id().cast_signed();
+        cleanup::protect_group(group);
+        let status = child.wait();
+        cleanup::release_group(group);
+        let status = status?;
+        if !status.success() {
+            bail!("`{shown}` failed ({status})");
+        }
+        Ok(())
     }
 
     /// The command itself, for callers that run it beside something else.
