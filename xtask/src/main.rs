@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use xtask::{bench, check, demo, setup};
+use xtask::{bench, check, demo, setup, stack};
 
 const HELP: &str = "\
 Commands of the project:
@@ -20,7 +20,9 @@ Commands of the project:
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match run(&words) {
+    let result = run(&words);
+    stack::wait_if_interrupted();
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use super::process::{group_is_alive, signal_group};
 /// Time for the groups to end by themselves before they are killed.
 const GRACE: Duration = Duration::from_secs(5);
 /// Exit code of a process ended by Ctrl-C, as shells report it.
-const INTERRUPTED: i32 = 130;
+const INTERRUPTED_CODE: i32 = 130;
 
 #[derive(Default)]
 struct Registered {
@@ -27,17 +28,27 @@ struct Registered {
 static REGISTERED: Mutex<Registered> =
     Mutex::new(Registered { groups: BTreeSet::new(), dirs: BTreeSet::new() });
 static HANDLER: Once = Once::new();
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Installs the signal handler; later calls do nothing.
 pub fn clean_up_on_signals() {
     HANDLER.call_once(|| {
         // Another handler in this process keeps its place: then only `Drop` cleans up.
         let _ = ctrlc::set_handler(|| {
+            INTERRUPTED.store(true, Ordering::SeqCst);
             eprintln!("\ninterrupted: stopping what was started");
             clean_up();
-            std::process::exit(INTERRUPTED);
+            std::process::exit(INTERRUPTED_CODE);
         });
     });
+}
+
+/// Never returns once a signal has come: what fails then fails because everything is being stopped,
+/// and the handler ends this process when it is done.
+pub fn wait_if_interrupted() {
+    while INTERRUPTED.load(Ordering::SeqCst) {
+        thread::sleep(GRACE);
+    }
 }
 
 pub(super) fn protect_group(group: i32) {

@@ -21,7 +21,7 @@ use crate::paths;
 
 pub use agent::{Agent, AgentOptions};
 pub use chat::{Answer, Chat};
-pub use cleanup::{clean_up_on_signals, protect_dir, release_dir};
+pub use cleanup::{clean_up_on_signals, protect_dir, release_dir, wait_if_interrupted};
 pub use cli::{Cli, Refusal};
 pub use controller::{Controller, ControllerOptions};
 pub use fleet::{Fleet, slot_of};
