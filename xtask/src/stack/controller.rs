@@ -6,9 +6,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{Binaries, Cli, Process, ports};
+use super::{Binaries, Cli, Process, ports, signal_group};
 use crate::shell;
 
 /// A controller drains its sessions before it ends; this is far more than it may take.
@@ -103,6 +104,22 @@ impl Controller {
     pub fn kill(&mut self) {
         if let Some(process) = self.process.take() {
             process.kill();
+        }
+    }
+
+    /// Freezes the server as a hanging machine would: connections stay open and nothing moves.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Ends a freeze.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(process) = &self.process {
+            signal_group(process.id(), signal);
         }
     }
 

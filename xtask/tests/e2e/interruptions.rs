@@ -1,4 +1,7 @@
 //! Power cuts of agents and controllers. Whatever is cut off, a device serves a confirmed version.
+//!
+//! A cut here is SIGKILL to the whole process group: what the system's page cache loses in a real
+//! one is not tested here.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,7 +16,7 @@ use super::{
 /// Power cuts per run; each at another random point of the update.
 const CUTS: u64 = 8;
 
-/// Milliseconds after the start of the agent at which the power goes, spread over the update.
+/// Milliseconds of progress after which the power goes, spread over the update.
 fn cut_points() -> Vec<u64> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let seed = std::env::var("EDGEFORMER_TEST_SEED").ok().and_then(|s| s.parse().ok());
@@ -26,7 +29,7 @@ fn cut_points() -> Vec<u64> {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
-            100 + cut * 350 + state % 350
+            40 + cut * cut * 25 + state % 120
         })
         .collect()
 }
@@ -39,10 +42,15 @@ fn an_agent_that_loses_power_during_an_update_serves_a_confirmed_version() {
     let rollout = fleet.rollout(MODEL, "1.1.0", &["--all"]).unwrap();
     for cut in cut_points() {
         sleep(Duration::from_millis(cut));
+        let phase = xtask::stack::slot_of(&fleet.device("edge").unwrap(), MODEL)["phase"].clone();
+        println!("power cut after {cut} ms, the controller last heard: {phase}");
         agent.kill();
+        // Frozen, so that the update stands still while the device is looked at.
+        fleet.controller.freeze();
         agent.run().unwrap();
         let answer = answer_soon(&agent);
         assert_mentions(&answer.text, &[ANSWER]);
+        fleet.controller.thaw();
     }
     // Undisturbed, the update ends: in success, or given up after too many interrupted trials.
     let ended = fleet.rollout_end(&rollout, LIMIT).unwrap();
