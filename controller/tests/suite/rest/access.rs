@@ -161,5 +161,5 @@ async fn a_token_stops_working_when_it_expires_or_is_revoked() {
     let mut typo = admin.clone();
     typo.pop();
     let short = rest.get(&typo, "/api/v1/whoami").await;
-    assert!(short.text("detail").contains("not copied in full"), "{short:?}");
+    assert!(short.text("detail").contains("part of it was not copied"), "{short:?}");
 }
