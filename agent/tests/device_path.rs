@@ -21,6 +21,7 @@ use edgeformer_agent::reconcile::ledger::LedgerStore;
 use edgeformer_agent::session::{self, Connection, Links, Parts};
 use edgeformer_proto::artifact::{Memory, ReleaseKey};
 use edgeformer_proto::ids::VersionId;
+use edgeformer_proto::protocol::PROTOCOL;
 use edgeformer_proto::v1::{self, SlotPhase};
 use support::publish::Version;
 use support::workers::Scripted;
@@ -174,6 +175,31 @@ async fn enrolment_is_idempotent_and_each_refusal_says_what_is_wrong() {
     assert_eq!(controller.inner.enrolments.load(Ordering::Relaxed), 1);
     let elsewhere = Controller { url: "https://127.0.0.1:2".to_owned(), ..controller.clone() };
     check(enroll(&elsewhere, &state, &root, TOKEN).await, "already enrolled at");
+}
+
+#[tokio::test]
+async fn a_controller_one_version_ahead_works_and_one_further_away_is_named() {
+    let (controller, directory) = enrolled().await;
+    let state = directory.path().join("state");
+    controller.inner.protocol.store(PROTOCOL + 1, Ordering::Relaxed);
+    let agent = Setup::new(&state).start();
+    let version = controller.inner.publisher.publish(1, 10, 1);
+    controller.assign(1, &version);
+    phase(&controller, &version, SlotPhase::Confirmed).await;
+    agent.stop().await;
+
+    controller.inner.protocol.store(PROTOCOL + 2, Ordering::Relaxed);
+    let agent = Setup::new(&state).start();
+    eventually("the agent says which side is old", || match &*agent.connection.borrow() {
+        Connection::Away { error, .. } => error.contains("update the agent first").then_some(()),
+        _ => None,
+    })
+    .await;
+    eventually("it serves all the same", || {
+        (agent.workers.payload("m").as_ref() == Some(&version.payload)).then_some(())
+    })
+    .await;
+    agent.stop().await;
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use edgeformer_proto::ids::{DeviceId, TenantId};
 use edgeformer_proto::keywrap::{HpkePublic, KeyContext, wrap};
+use edgeformer_proto::protocol::PROTOCOL;
 use edgeformer_proto::v1;
 use edgeformer_proto::v1::controller_message::Kind;
 use rcgen::{
@@ -49,6 +50,8 @@ pub struct Inner {
     pub lifetime_s: AtomicU64,
     pub renewals: AtomicU32,
     pub enrolments: AtomicU32,
+    /// What it says it speaks. A newer one also says things that this agent does not know.
+    pub protocol: AtomicU32,
 }
 
 #[derive(Clone)]
@@ -105,6 +108,7 @@ impl Controller {
             lifetime_s: AtomicU64::new(3600),
             renewals: AtomicU32::new(0),
             enrolments: AtomicU32::new(0),
+            protocol: AtomicU32::new(PROTOCOL),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
@@ -249,14 +253,19 @@ impl v1::session_server::Session for Controller {
         let (outbox, answers) = mpsc::channel(16);
         let controller = self.clone();
         tokio::spawn(async move {
+            let protocol = controller.inner.protocol.load(Ordering::Relaxed);
             let say = |kind| outbox.send(Ok(v1::ControllerMessage { kind: Some(kind) }));
             let welcome = v1::Welcome {
-                protocol: 1,
+                protocol,
                 controller_version: "test".to_owned(),
                 heartbeat_interval_s: 1,
                 now_unix_us: 0,
             };
             say(Kind::Welcome(welcome)).await.ok();
+            if protocol > PROTOCOL {
+                // A kind that this build does not know decodes to none.
+                outbox.send(Ok(v1::ControllerMessage { kind: None })).await.ok();
+            }
             let mut desired = controller.inner.desired.subscribe();
             desired.mark_changed();
             loop {

@@ -23,6 +23,21 @@ async fn a_device_that_speaks_a_protocol_too_far_away_is_told_whom_to_update() {
 }
 
 #[tokio::test]
+async fn a_device_one_version_ahead_works_and_what_is_unknown_is_ignored() {
+    let controller = Controller::start().await;
+    let device = Device::enrolled(&controller, "a").await;
+    let mut talk = device.dial(&controller).await.unwrap();
+    talk.say(Say::Hello(v1::Hello { protocol: PROTOCOL + 1, ..hello(None) })).await;
+    let Heard::Welcome(welcome) = talk.hear().await else { panic!("no welcome") };
+    assert_eq!(welcome.protocol, PROTOCOL);
+    talk.say_unknown().await;
+    talk.say(Say::Heartbeat(v1::Heartbeat { sequence: 7, ..Default::default() })).await;
+    let Heard::HeartbeatAck(ack) = talk.hear().await else { panic!("no ack") };
+    assert_eq!(ack.sequence, 7);
+    controller.stop().await;
+}
+
+#[tokio::test]
 async fn a_session_begins_with_hello() {
     let controller = Controller::start().await;
     let device = Device::enrolled(&controller, "a").await;

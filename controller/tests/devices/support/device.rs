@@ -190,6 +190,11 @@ impl Talk {
         self.say.send(v1::AgentMessage { kind: Some(kind) }).await.unwrap();
     }
 
+    /// A kind of message that only a newer build knows: it decodes to none.
+    pub(crate) async fn say_unknown(&self) {
+        self.say.send(v1::AgentMessage { kind: None }).await.unwrap();
+    }
+
     /// The next message; panics when the stream ends instead.
     pub(crate) async fn hear(&mut self) -> Heard {
         self.next().await.unwrap().expect("the stream ended").kind.expect("an empty message")
