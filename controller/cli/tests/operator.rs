@@ -204,7 +204,9 @@ fn what_stands_between_is_told_apart() {
     at(&controller.url, &other.path("data/ca.pem"), 4, "not issued by the given");
     let elsewhere = ["whoami", "--url", &other.url];
     controller.fails(&elsewhere, 3, "there is no token for");
-    let typo = token.trim().replacen(&token[4..5], if &token[4..5] == "a" { "b" } else { "a" }, 1);
+    // By position: the same letter may stand in the prefix, and that is another mistake.
+    let mut typo = token.trim().to_owned();
+    typo.replace_range(4..5, if &token[4..5] == "a" { "b" } else { "a" });
     controller.fails(&["whoami", "--token", &typo], 2, "mistyped");
 }
 
