@@ -48,8 +48,10 @@ impl<T: DeserializeOwned + Send> FromRequestParts<App> for InPath<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &App) -> Result<Self, Problem> {
         Path::<T>::from_request_parts(parts, state).await.map(|Path(value)| Self(value)).map_err(
-            |rejection: PathRejection| {
-                Problem::new(StatusCode::NOT_FOUND, "not_found", rejection.body_text())
+            |_: PathRejection| {
+                let path: String = parts.uri.path().chars().take(200).collect();
+                let detail = format!("there is nothing at {path}: a part of it is not an id");
+                Problem::new(StatusCode::NOT_FOUND, "not_found", detail)
             },
         )
     }

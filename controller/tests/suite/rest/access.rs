@@ -163,3 +163,13 @@ async fn a_token_stops_working_when_it_expires_or_is_revoked() {
     let short = rest.get(&typo, "/api/v1/whoami").await;
     assert!(short.text("detail").contains("part of it was not copied"), "{short:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_that_is_none_is_not_found_in_plain_words() {
+    let rest = Rest::start().await;
+    let (_, admin) = rest.tenant("a").await;
+    let answer = rest.get(&admin, "/api/v1/devices/berlin-1").await;
+    answer.is_problem(404, "not_found");
+    let detail = answer.text("detail");
+    assert!(detail.contains("/devices/berlin-1: a part of it is not an id"), "{detail}");
+}
