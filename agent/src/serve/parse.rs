@@ -89,6 +89,13 @@ fn completion(request: CompletionRequest, fresh_seed: u64) -> Result<Parsed, Api
     common(Operation::Completion, request.common, prompt, Some(max_tokens), fresh_seed)
 }
 
+// What a request that does not say gets. Small models sampled from their whole distribution, as
+// OpenAI's defaults of 1 would have it, talk nonsense; these are the values of llama.cpp's server.
+const TEMPERATURE: f32 = 0.8;
+const TOP_K: u32 = 40;
+const TOP_P: f32 = 0.95;
+const MIN_P: f32 = 0.05;
+
 fn common(
     operation: Operation,
     request: CommonRequest,
@@ -104,14 +111,15 @@ fn common(
     let bias = request.logit_bias.as_ref().is_some_and(|bias| !bias.is_empty());
     refuse("logit_bias", bias, "a bias is not supported")?;
     let sampling = Sampling {
-        temperature: number("temperature", request.temperature, 1.0, 0.0..=2.0)?,
-        top_p: number("top_p", request.top_p, 1.0, 0.0..=1.0)?,
+        temperature: number("temperature", request.temperature, TEMPERATURE, 0.0..=2.0)?,
+        top_p: number("top_p", request.top_p, TOP_P, 0.0..=1.0)?,
         top_k: match request.top_k {
-            None | Some(-1) => 0,
+            None => TOP_K,
+            Some(-1) => 0,
             Some(k) => u32::try_from(k)
                 .map_err(|_| ApiError::invalid(Some("top_k"), "top_k must be 0 (all) or more"))?,
         },
-        min_p: number("min_p", request.min_p, 0.0, 0.0..=1.0)?,
+        min_p: number("min_p", request.min_p, MIN_P, 0.0..=1.0)?,
         repetition_penalty: number(
             "repetition_penalty",
             request.repetition_penalty,
@@ -230,7 +238,15 @@ mod tests {
             Prompt::Chat(vec![turn("system", "a"), turn("user", "bc")])
         );
         assert_eq!((parsed.stream, parsed.generate.max_tokens), (false, None));
-        assert_eq!((parsed.generate.sampling.temperature, parsed.generate.sampling.seed), (1.0, 7));
+        let expected = Sampling {
+            temperature: 0.8,
+            top_k: 40,
+            top_p: 0.95,
+            min_p: 0.05,
+            repetition_penalty: 1.0,
+            seed: 7,
+        };
+        assert_eq!(parsed.generate.sampling, expected);
     }
 
     #[test]
