@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use edgeformer_controller::backup;
 use edgeformer_controller::clock::{Clock, SystemClock};
 use edgeformer_controller::config::DataDir;
 use edgeformer_controller::init::{self, InitError, NewInstallation};
@@ -84,5 +85,42 @@ async fn a_database_holds_one_installation() {
     let store = Store::connect(&database.url).await.unwrap();
     store.check_schema().await.unwrap();
     store.close().await;
+    database.drop_it().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_moves_an_installation_between_databases_and_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = new(&dir.path().join("first"), None);
+    make(&first).await.unwrap();
+    let database = PostgresDatabase::create().await;
+    let on = |name: &str| DataDir::new(&dir.path().join(name)).unwrap();
+    let save = async |from: &DataDir, url: Option<&str>, name: &str| {
+        let store = Store::connect(&from.database_url(url, false)).await.unwrap();
+        let out = dir.path().join(name);
+        let saved = backup::save(&store, from, &out, SystemClock.now()).await.unwrap();
+        store.close().await;
+        (out, saved.rows)
+    };
+    let bring_back = async |archive: &Path, to: &DataDir, url: Option<&str>| {
+        backup::restore(archive, to, url, SystemClock.now()).await.unwrap().epoch
+    };
+
+    let (archive, rows) = save(&first.dir, None, "one.tar").await;
+    let second = on("second");
+    let epoch = bring_back(&archive, &second, Some(&database.url)).await;
+    // The keys in the folder still open what is in the other database.
+    let (app, row) = serve::open(&second, Some(&database.url)).await.unwrap();
+    assert_eq!(row.epoch, epoch);
+    app.store.close().await;
+
+    let (archive, more) = save(&second, Some(&database.url), "two.tar").await;
+    assert_eq!(more, rows + 1, "the record of the restore");
+    let third = on("third");
+    let later = bring_back(&archive, &third, None).await;
+    let (app, row) = serve::open(&third, None).await.unwrap();
+    assert_eq!((row.epoch, row.epoch > epoch), (later, true));
+    assert_eq!(row.trust_domain, "test.local");
+    app.store.close().await;
     database.drop_it().await;
 }

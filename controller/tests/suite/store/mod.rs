@@ -5,5 +5,6 @@ mod devices;
 mod fleet;
 mod idempotency;
 mod schema;
+mod telemetry;
 mod tokens;
 mod transactions;
