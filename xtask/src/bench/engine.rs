@@ -23,25 +23,32 @@ const TOKENS: u32 = 64;
 const PAIRS_FULL: usize = 7;
 const PAIRS_QUICK: usize = 5;
 
-/// Prints one line `prefill decode` in tokens per second.
+/// Prints one line `prefill decode` in tokens per second: medians of three, as `edgeformer-agent
+/// bench` reports them. Straight to llama.cpp's C functions, which compute the logits after the last
+/// token of each call, as ours do; nothing is sampled and no Python is between the tokens but a loop.
 const REFERENCE_RUN: &str = r"
 import sys, time
-import llama_cpp
+import llama_cpp as ll
 model, threads, prompt, tokens = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-llm = llama_cpp.Llama(model, n_ctx=prompt + tokens, n_batch=prompt, n_ubatch=prompt,
-                      n_threads=threads, n_threads_batch=threads, flash_attn=True, verbose=False)
-words = llm.tokenize(b'The quick brown fox jumps over the lazy dog. ' * prompt)[:prompt]
-llm.eval(words)
-llm.reset()
-start = time.perf_counter()
-llm.eval(words)
-prefill = prompt / (time.perf_counter() - start)
-token = words[-1]
-start = time.perf_counter()
-for _ in range(tokens):
-    llm.eval([token])
-    token = llm.sample(temp=0.0)
-print(prefill, tokens / (time.perf_counter() - start))
+llm = ll.Llama(model, n_ctx=prompt + tokens, n_batch=prompt, n_ubatch=prompt, n_threads=threads,
+               n_threads_batch=threads, flash_attn=True, verbose=False)
+context, vocab = llm._ctx.ctx, llm.n_vocab()
+words = (ll.llama_token * prompt)(*[at * 31 % vocab for at in range(prompt)])
+def feed(words, count):
+    if ll.llama_decode(context, ll.llama_batch_get_one(words, count)) != 0:
+        sys.exit('llama_decode failed')
+    ll.llama_synchronize(context)
+def measure():
+    ll.llama_memory_clear(ll.llama_get_memory(context), True)
+    start = time.perf_counter()
+    feed(words, prompt)
+    middle = time.perf_counter()
+    for at in range(tokens):
+        feed((ll.llama_token * 1)(words[at % prompt]), 1)
+    end = time.perf_counter()
+    return prompt / (middle - start), tokens / (end - middle)
+runs = [measure() for _ in range(3)]
+print(*(sorted(column)[1] for column in zip(*runs)))
 ";
 
 /// Speeds of one run in tokens per second.
@@ -111,10 +118,7 @@ fn ours(tools: &Tools, threads: usize) -> Result<Speeds> {
     let field = |name: &str| {
         value[name].as_f64().with_context(|| format!("edgeformer-agent bench gave no {name}"))
     };
-    Ok(Speeds {
-        prefill: field("prefill_tokens_per_second")?,
-        decode: field("decode_tokens_per_second")?,
-    })
+    Ok(Speeds { prefill: field("prefill_tokens_per_s")?, decode: field("decode_tokens_per_s")? })
 }
 
 fn reference(tools: &Tools, threads: usize) -> Result<Speeds> {
