@@ -25,7 +25,7 @@ pub async fn hpke_key(
                    AND a.device_id = d.id AND a.version_id = $3) \
            OR EXISTS (SELECT 1 FROM slot_status s JOIN rollout_devices r \
                    ON r.tenant_id = s.tenant_id AND r.device_id = s.device_id \
-                   AND r.version_id = s.serving_version_id \
+                   AND r.version_id = s.serving_version_id AND r.assigned_epoch > 0 \
                    WHERE s.tenant_id = d.tenant_id AND s.device_id = d.id \
                    AND s.serving_version_id = $3))",
     )

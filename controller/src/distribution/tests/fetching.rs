@@ -135,6 +135,8 @@ async fn a_key_is_only_for_what_a_rollout_gave_the_device() {
     refused("not assigned").await;
     fixture.claims_to_serve(&device, published.id).await;
     refused("only the device itself says that it serves it").await;
+    fixture.will_be_given(&device, published.id).await;
+    refused("a rollout that did not get to it yet gives nothing").await;
     fixture.was_given(&device, published.id).await;
     key(&fixture, &device, published.id).await.expect("it serves what a rollout gave it");
     fixture.assign(&device, published.id).await;
@@ -142,7 +144,7 @@ async fn a_key_is_only_for_what_a_rollout_gave_the_device() {
     fixture.revoke(&device).await;
     refused("revoked").await;
     let denied = ["data_key:release", "\"denied\""];
-    assert_eq!(fixture.audited(fixture.ours, &denied).await, 3);
+    assert_eq!(fixture.audited(fixture.ours, &denied).await, 4);
 }
 
 #[tokio::test]

@@ -168,17 +168,35 @@ impl Fixture {
 
     /// A rollout gave the device this version once.
     pub(super) async fn was_given(&self, device: &Device, version: VersionId) {
+        self.is_in_a_rollout(device, version, 1, "confirmed").await;
+    }
+
+    /// A rollout means to give the device this version, and has not yet.
+    pub(super) async fn will_be_given(&self, device: &Device, version: VersionId) {
+        self.is_in_a_rollout(device, version, 0, "pending").await;
+    }
+
+    async fn is_in_a_rollout(
+        &self,
+        device: &Device,
+        version: VersionId,
+        assigned: u8,
+        state: &str,
+    ) {
         let (tenant, device) = (device.identity.tenant_id, device.identity.device_id);
         self.sql(
             "INSERT INTO rollout_devices (tenant_id, rollout_id, device_id, version_id, settings, \
              previous_version_id, previous_settings, assigned_epoch, assigned_counter, state, \
              reason, message, updated_at_us) \
-             VALUES ($1, $2, $3, $4, '{}', '', '{}', 1, 1, 'confirmed', '', '', 0)",
+             VALUES ($1, $2, $3, $4, '{}', '', '{}', CAST($5 AS BIGINT), CAST($5 AS BIGINT), $6, \
+             '', '', 0)",
             &[
                 tenant.to_string(),
                 RolloutId::new().to_string(),
                 device.to_string(),
                 version.to_string(),
+                assigned.to_string(),
+                state.to_owned(),
             ],
         )
         .await;
