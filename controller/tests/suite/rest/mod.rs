@@ -3,5 +3,6 @@
 mod access;
 mod document;
 mod idempotency;
+mod isolation;
 mod problems;
 mod resources;

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::support::rest::Rest;
 
-async fn device(rest: &Rest, tenant: &str, name: &str) -> String {
+pub(super) async fn device(rest: &Rest, tenant: &str, name: &str) -> String {
     let scope = TenantScope::system(tenant.parse().unwrap(), "test");
     let now = rest.app.now();
     let device = NewDevice {

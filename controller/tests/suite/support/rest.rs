@@ -123,6 +123,18 @@ impl Rest {
             request = request.header("content-type", "application/json");
         }
         let body = body.map_or_else(Body::empty, |text| Body::from(text.to_owned()));
+        self.answer(request, body).await
+    }
+
+    /// Uploads bytes.
+    pub(crate) async fn put(&self, token: &str, path: &str, bytes: Vec<u8>) -> Answer {
+        let request = Request::put(path)
+            .header("authorization", format!("Bearer {token}"))
+            .header("content-type", "application/octet-stream");
+        self.answer(request, Body::from(bytes)).await
+    }
+
+    async fn answer(&self, request: http::request::Builder, body: Body) -> Answer {
         let response = self.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, 16 << 20).await.unwrap();

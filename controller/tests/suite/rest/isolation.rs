@@ -1,0 +1,120 @@
+//! Every route that names a thing, as the admin of another tenant: nothing is there.
+
+use edgeformer_controller::api;
+use edgeformer_gguf::{TensorSpec, TensorType, Value as Meta, Writer};
+use http::Method;
+use serde_json::{Value, json};
+
+use super::resources::device;
+use crate::support::rest::{Answer, Rest};
+
+/// One of everything, in one tenant.
+struct Things {
+    token: String,
+    enrolment_token: String,
+    device: String,
+    rollout: String,
+}
+
+const MODEL: &str = "secret-model";
+const VERSION: &str = "1.0.0";
+
+fn model_file() -> Vec<u8> {
+    let metadata = [
+        ("general.architecture".to_owned(), Meta::String("llama".to_owned())),
+        ("llama.context_length".to_owned(), Meta::U32(128)),
+    ];
+    let tensor = TensorSpec { name: "w".to_owned(), dims: vec![32, 4], ty: TensorType::F32 };
+    let mut writer = Writer::new(Vec::new(), &metadata, &[tensor]).unwrap();
+    writer.write_data(&[7; 32 * 4 * 4]).unwrap();
+    writer.finish().unwrap()
+}
+
+async fn one_of_everything(rest: &Rest, tenant: &str, admin: &str) -> Things {
+    let body = json!({"name": "t", "role": "viewer"});
+    let token = rest.post(admin, "/api/v1/tokens", body).await.text("id");
+    let enrolment_token = rest.post(admin, "/api/v1/enrolment-tokens", json!({})).await.text("id");
+    let device = device(rest, tenant, "secret-device").await;
+    let path = format!("/api/v1/models/{MODEL}/versions/{VERSION}/payload");
+    let published = rest.put(admin, &path, model_file()).await;
+    assert_eq!(published.status, 201, "{published:?}");
+    let body = json!({"model": MODEL, "version": VERSION, "selector": {"all": true}});
+    let rollout = rest.post(admin, "/api/v1/rollouts", body).await.text("id");
+    Things { token, enrolment_token, device, rollout }
+}
+
+impl Things {
+    /// Every route with a parameter, filled in with what there is. Publishing is left out: it
+    /// makes a thing of the caller's own, whatever others have under that name.
+    fn routes(&self) -> Vec<(Method, String)> {
+        let document = serde_json::to_value(api::document()).unwrap();
+        let mut routes = Vec::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            if !path.contains('{') || path.ends_with("/payload") {
+                continue;
+            }
+            let id = match path.split('/').nth(3).unwrap() {
+                "tokens" => &self.token,
+                "enrolment-tokens" => &self.enrolment_token,
+                "devices" => &self.device,
+                "rollouts" => &self.rollout,
+                "models" => "",
+                other => panic!("make one of {other} here"),
+            };
+            let path =
+                path.replace("{id}", id).replace("{name}", MODEL).replace("{version}", VERSION);
+            for method in item.as_object().unwrap().keys() {
+                if let Ok(method) = method.to_uppercase().parse() {
+                    routes.push((method, path.clone()));
+                }
+            }
+        }
+        assert!(routes.len() > 10, "only {} routes", routes.len());
+        routes
+    }
+}
+
+async fn call(rest: &Rest, token: &str, method: &Method, path: &str) -> Answer {
+    let bearer = format!("Bearer {token}");
+    let body = match *method {
+        Method::GET => None,
+        Method::PATCH => Some(r#"{"labels": {"site": "here"}}"#),
+        _ => Some("{}"),
+    };
+    rest.send(method.clone(), path, &[("authorization", &bearer), ("if-match", "\"1\"")], body)
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_route_hides_another_tenants_things() {
+    let rest = Rest::start().await;
+    let (tenant, owner) = rest.tenant("a").await;
+    let (_, stranger) = rest.tenant("b").await;
+    let things = one_of_everything(&rest, &tenant, &owner).await;
+    let mut routes = things.routes();
+    // What removes comes last, so that the owner still finds the rest.
+    routes.sort_by_key(|(method, _)| *method != Method::GET);
+    for (method, path) in &routes {
+        let answer = call(&rest, &stranger, method, path).await;
+        assert_eq!(answer.status, 404, "{method} {path}: {answer:?}");
+        let nothing = path
+            .replace(&things.device, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
+            .replace(&things.rollout, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
+            .replace(&things.token, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
+            .replace(&things.enrolment_token, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
+            .replace(MODEL, "no-such-model");
+        let absent = call(&rest, &stranger, method, &nothing).await;
+        assert_eq!(answer.text("code"), absent.text("code"), "{method} {path} tells them apart");
+        let own = call(&rest, &owner, method, path).await;
+        assert_ne!(own.status, 404, "{method} {path} of its owner: {own:?}");
+    }
+    for list in ["devices", "models", "rollouts", "telemetry/points", "telemetry/summary", "audit"]
+    {
+        let answer = rest.get(&stranger, &format!("/api/v1/{list}")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let text = Value::to_string(&answer.body);
+        for hidden in ["secret-", &things.device, &things.rollout, &tenant] {
+            assert!(!text.contains(hidden), "{list} shows {hidden}: {text}");
+        }
+    }
+}
