@@ -2,15 +2,19 @@
 //! another tenant cannot be written; scopes come from a policy decision or from a constructor that
 //! names the background component that acts.
 
-use edgeformer_proto::ids::{AuditId, DeviceId, TenantId, TokenId};
+use std::borrow::Cow;
+
+use edgeformer_proto::ids::{ApprovalId, AuditId, DeviceId, TenantId};
 use serde::{Deserialize, Serialize};
+
+use crate::policy::{Authentication, Principal, Subject};
 
 /// Who did it, for the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
-    /// "token", "device", "system" or "installation".
+    /// What it is.
     pub kind: ActorKind,
-    /// Token id, device id or component name.
+    /// User id, token id, device id or component name.
     pub id: String,
     /// For people.
     pub name: String,
@@ -20,6 +24,10 @@ pub struct Actor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ActorKind {
+    /// A person.
+    User,
+    /// A program with an account.
+    ServiceAccount,
     /// An API token of a tenant.
     Token,
     /// A device, by its certificate.
@@ -37,6 +45,10 @@ pub struct Origin {
     pub request_id: String,
     /// Network address of the peer, or the component's name.
     pub source: String,
+    /// W3C trace id that the caller sent, or empty.
+    pub trace_id: String,
+    /// Why the caller says it acts.
+    pub justification: Option<String>,
 }
 
 /// An idempotency key that the running request holds; an audited write marks it as having taken
@@ -54,8 +66,16 @@ pub struct Context {
     pub actor: Actor,
     /// From where.
     pub origin: Origin,
-    /// The policy that allowed it, or the component's name.
-    pub policy: &'static str,
+    /// The policies that allowed it, or the component's name.
+    pub policy: Cow<'static, str>,
+    /// Version of the policies that decided; empty for components.
+    pub policy_version: String,
+    /// How the actor proved who it is; none for devices and components.
+    pub authentication: Option<Authentication>,
+    /// For whom it acts, when for another.
+    pub on_behalf_of: Option<String>,
+    /// The approval that the action needed and has.
+    pub approval: Option<ApprovalId>,
     pub(crate) idempotency: Option<IdempotencyClaim>,
 }
 
@@ -137,8 +157,9 @@ impl TenantScope {
     pub fn device(tenant: TenantId, device: DeviceId, name: &str, source: &str) -> Self {
         let actor =
             Actor { kind: ActorKind::Device, id: device.to_string(), name: name.to_owned() };
-        let origin = Origin { request_id: AuditId::new().to_string(), source: source.to_owned() };
-        Self { tenant, context: Context { actor, origin, policy: "device", idempotency: None } }
+        let request_id = AuditId::new().to_string();
+        let origin = Origin { request_id, source: source.to_owned(), ..Origin::default() };
+        Self { tenant, context: Context::new(actor, origin, "device".into()) }
     }
 
     /// The tenant.
@@ -167,22 +188,40 @@ impl InstallationScope {
 }
 
 impl Context {
-    fn system(component: &'static str) -> Self {
+    fn new(actor: Actor, origin: Origin, policy: Cow<'static, str>) -> Self {
         Self {
-            actor: Actor {
-                kind: ActorKind::System,
-                id: component.to_owned(),
-                name: component.to_owned(),
-            },
-            origin: Origin { request_id: String::new(), source: component.to_owned() },
-            policy: component,
+            actor,
+            origin,
+            policy,
+            policy_version: String::new(),
+            authentication: None,
+            on_behalf_of: None,
+            approval: None,
             idempotency: None,
         }
     }
 
-    pub(crate) fn token(id: TokenId, name: &str, tenant: Option<TenantId>, origin: Origin) -> Self {
-        let kind = if tenant.is_some() { ActorKind::Token } else { ActorKind::Installation };
-        let actor = Actor { kind, id: id.to_string(), name: name.to_owned() };
-        Self { actor, origin, policy: "", idempotency: None }
+    fn system(component: &'static str) -> Self {
+        let (id, name) = (component.to_owned(), component.to_owned());
+        let origin = Origin { source: component.to_owned(), ..Origin::default() };
+        Self::new(Actor { kind: ActorKind::System, id, name }, origin, component.into())
+    }
+
+    /// For a caller of the API; `policy` is what decided.
+    pub(crate) fn principal(
+        principal: &Principal,
+        policy: Cow<'static, str>,
+        origin: Origin,
+    ) -> Self {
+        let kind = match principal.subject {
+            Subject::User(_) => ActorKind::User,
+            Subject::ServiceAccount(_) => ActorKind::ServiceAccount,
+            Subject::Token(_) if principal.tenant.is_none() => ActorKind::Installation,
+            Subject::Token(_) => ActorKind::Token,
+        };
+        let id = principal.subject.to_string();
+        let actor = Actor { kind, id, name: principal.name.clone() };
+        let authentication = Some(principal.authentication.clone());
+        Self { authentication, ..Self::new(actor, origin, policy) }
     }
 }

@@ -79,6 +79,18 @@ ids! {
     TokenId "token";
     /// An audit record.
     AuditId "audit";
+    /// A person of one tenant.
+    UserId "user";
+    /// A program of one tenant, known by its own tokens or by another system's.
+    ServiceAccountId "service account";
+    /// A log-in session.
+    SessionId "session";
+    /// A policy that a tenant wrote.
+    PolicyId "policy";
+    /// A request that a second person has to approve.
+    ApprovalId "approval";
+    /// An OpenID provider that a tenant trusts.
+    IdentityProviderId "identity provider";
 }
 
 #[cfg(test)]

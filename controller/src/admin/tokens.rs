@@ -28,10 +28,8 @@ pub struct NewToken {
 impl NewToken {
     /// From a request.
     pub fn parse(name: &str, role: &str, expires_in_s: Option<u64>) -> Result<Self, AppError> {
-        let role = match Role::parse(role) {
-            Some(role @ (Role::Admin | Role::Viewer)) => role,
-            _ => return Err(AppError::invalid("role", "it must be \"admin\" or \"viewer\"")),
-        };
+        let role = Role::parse(role).filter(|role| *role != Role::Installation);
+        let role = role.ok_or_else(|| AppError::invalid("role", Role::choice()))?;
         let life = expires_in_s.map(|seconds| life("expires_in_s", seconds)).transpose()?;
         Ok(Self { name: validate::name("name", name)?, role, life })
     }

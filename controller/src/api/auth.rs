@@ -16,6 +16,7 @@ use crate::policy::{self, Action, Granted, Principal, Refusal};
 use crate::problem::Problem;
 use crate::scope::{InstallationScope, Scope, TenantScope};
 use crate::store::{StoreError, api_tokens};
+use edgeformer_proto::ids::TokenId;
 use edgeformer_proto::token::{Kind, Token};
 
 /// Longest a request may take, but for publications. Half of the lease of an idempotency key.
@@ -38,7 +39,7 @@ pub(super) async fn guard(
         .ok_or_else(|| Problem::internal(&"a route is not mounted under the API"))?;
     let info = request.extensions().get::<RequestInfo>().cloned().unwrap_or_default();
     let principal = authenticate(&app, request.headers()).await?;
-    tracing::Span::current().record("principal", principal.id.to_string());
+    tracing::Span::current().record("principal", principal.subject.to_string());
     let granted = match policy::grant(&principal, action, info.origin()) {
         Ok(granted) => granted,
         Err(refusal) => return Err(refuse(&app, action, &info, refusal).await),
@@ -99,12 +100,12 @@ pub async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, P
         .ok_or_else(|| Problem::unauthenticated(NOT_ACCEPTED))?;
     let stale = now.minus(api_tokens::LAST_USED_EVERY);
     if found.token.last_used_at.is_none_or(|at| at <= stale)
-        && let Err(error) = touch(app, &found.principal).await
+        && let Err(error) = touch(app, &found).await
     {
         // A token that cannot be marked as used still works.
-        tracing::warn!(%error, token = %found.principal.id, "last use of a token is not noted");
+        tracing::warn!(%error, token = %found.token.id, "last use of a token is not noted");
     }
-    Ok(found.principal)
+    Ok(found.principal(now))
 }
 
 async fn look_up(app: &App, token: &Token) -> Result<Option<api_tokens::Found>, StoreError> {
@@ -112,21 +113,23 @@ async fn look_up(app: &App, token: &Token) -> Result<Option<api_tokens::Found>, 
     api_tokens::find_by_secret(&mut read, &token.sha256()).await
 }
 
-async fn touch(app: &App, principal: &Principal) -> Result<(), StoreError> {
-    async fn mark<S: Scope>(app: &App, scope: &S, of: &Principal) -> Result<(), StoreError> {
+async fn touch(app: &App, found: &api_tokens::Found) -> Result<(), StoreError> {
+    async fn mark<S: Scope>(app: &App, scope: &S, id: TokenId) -> Result<(), StoreError> {
         let mut write = app.store.write_observation(scope).await?;
-        api_tokens::touch(&mut write, of.id, app.now()).await?;
+        api_tokens::touch(&mut write, id, app.now()).await?;
         write.commit(app.now()).await
     }
-    match principal.tenant {
-        Some(id) => mark(app, &TenantScope::system(id, "authentication"), principal).await,
-        None => mark(app, &InstallationScope::system("authentication"), principal).await,
+    let id = found.token.id;
+    match found.tenant {
+        Some(tenant) => mark(app, &TenantScope::system(tenant, "authentication"), id).await,
+        None => mark(app, &InstallationScope::system("authentication"), id).await,
     }
 }
 
 /// Records the refusal in the principal's own log and says what to answer.
 async fn refuse(app: &App, action: Action, info: &RequestInfo, refusal: Refusal) -> Problem {
-    let intent = Intent::new(action, Resource::new("route", &info.path)).because(refusal.why);
+    let intent =
+        Intent::new(action, Resource::new("route", &info.path)).because(refusal.why.clone());
     let now = app.now();
     let recorded = match &*refusal.recorder {
         Granted::Tenant(scope) => app.store.record(scope, intent, Outcome::Denied, now).await,

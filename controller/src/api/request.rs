@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use axum::extract::Request;
-use axum::http::HeaderValue;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument;
@@ -14,6 +14,10 @@ use crate::scope::Origin;
 
 /// Longest path kept for logs and audit records, in characters.
 const MAX_PATH_CHARS: usize = 200;
+/// A header in which the caller says why it acts; it is kept with the audit record.
+pub const JUSTIFICATION: &str = "x-edgeformer-justification";
+/// Longest justification kept: a ticket number and a sentence or two.
+const MAX_JUSTIFICATION_CHARS: usize = 500;
 
 /// The peer of a connection; the listener puts it into each request.
 #[derive(Debug, Clone, Copy)]
@@ -28,13 +32,38 @@ pub struct RequestInfo {
     pub source: String,
     /// `METHOD /path`, bounded.
     pub path: String,
+    /// W3C trace id that the caller sent, or empty.
+    pub trace_id: String,
+    /// Why the caller says it acts.
+    pub justification: Option<String>,
 }
 
 impl RequestInfo {
     /// For the audit log.
     pub fn origin(&self) -> Origin {
-        Origin { request_id: self.id.clone(), source: self.source.clone() }
+        Origin {
+            request_id: self.id.clone(),
+            source: self.source.clone(),
+            trace_id: self.trace_id.clone(),
+            justification: self.justification.clone(),
+        }
     }
+}
+
+/// The trace id of a `traceparent` header (W3C Trace Context, section 3.2); empty without one.
+fn trace_id(headers: &HeaderMap) -> String {
+    let parent = headers.get("traceparent").and_then(|value| value.to_str().ok());
+    let id = parent.and_then(|text| text.split('-').nth(1)).unwrap_or_default();
+    let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    let valid = id.len() == 32 && id.bytes().all(hex) && id.bytes().any(|b| b != b'0');
+    if valid { id.to_owned() } else { String::new() }
+}
+
+/// What the caller says in [`JUSTIFICATION`], bounded; nothing if it is empty or not UTF-8.
+fn justification(headers: &HeaderMap) -> Option<String> {
+    let text = std::str::from_utf8(headers.get(JUSTIFICATION)?.as_bytes()).ok()?.trim();
+    let text: String = text.chars().take(MAX_JUSTIFICATION_CHARS).collect();
+    (!text.is_empty()).then_some(text)
 }
 
 /// Outermost layer: gives the request an id, logs its outcome, and puts the id on the answer.
@@ -47,7 +76,9 @@ pub(super) async fn identify(mut request: Request, next: Next) -> Response {
     let span = tracing::info_span!(
         "request", id = %id, source = %source, route = %path, principal = tracing::field::Empty
     );
-    request.extensions_mut().insert(RequestInfo { id: id.clone(), source, path });
+    let (trace_id, justification) = (trace_id(request.headers()), justification(request.headers()));
+    let info = RequestInfo { id: id.clone(), source, path, trace_id, justification };
+    request.extensions_mut().insert(info);
     async move {
         let mut response = next.run(request).await;
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {

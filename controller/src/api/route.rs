@@ -11,7 +11,7 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterE
 
 use super::auth;
 use crate::app::App;
-use crate::policy::Action;
+use crate::policy::{Action, Group};
 
 /// Name of the security scheme in the document.
 pub const SECURITY: &str = "token";
@@ -46,6 +46,20 @@ impl Routes {
             }))
         });
         Self(self.0.routes(guarded))
+    }
+
+    /// Adds routes that anybody may call before they are known: log-in and what belongs to it. They
+    /// authenticate by what the request itself carries, and name an action of the public group.
+    #[must_use]
+    pub fn add_public(self, action: Action, mut routes: UtoipaMethodRouter<App>) -> Self {
+        assert_eq!(action.group(), Group::Public, "{} is not public", action.as_str());
+        for item in routes.1.paths.values_mut() {
+            for operation in operations(item) {
+                annotate(operation, action);
+                operation.security = Some(Vec::new());
+            }
+        }
+        Self(self.0.routes(routes))
     }
 
     /// Adds another part's routes.

@@ -30,6 +30,9 @@ pub struct Whoami {
     tenant_name: Option<String>,
     principal_id: String,
     principal_name: String,
+    /// Every role that it has.
+    roles: Vec<&'static str>,
+    /// The first of them.
     role: &'static str,
 }
 
@@ -47,9 +50,10 @@ async fn whoami(
     Ok(Json(Whoami {
         tenant_id: principal.tenant.map(|id| id.to_string()),
         tenant_name,
-        principal_id: principal.id.to_string(),
+        principal_id: principal.subject.to_string(),
         principal_name: principal.name,
-        role: principal.role.as_str(),
+        role: principal.roles.first().map_or("", |role| role.as_str()),
+        roles: principal.roles.iter().map(|role| role.as_str()).collect(),
     }))
 }
 

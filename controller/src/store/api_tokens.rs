@@ -138,10 +138,17 @@ pub async fn revoke<S: Scope>(
 /// A token found by its secret, before it is known whose it is.
 #[derive(Debug, Clone)]
 pub struct Found {
-    /// Who it stands for.
-    pub principal: Principal,
-    /// The rest of it.
+    /// Its tenant; none for the installation's own.
+    pub tenant: Option<TenantId>,
+    /// The token.
     pub token: ApiToken,
+}
+
+impl Found {
+    /// Who it stands for.
+    pub fn principal(self, now: Timestamp) -> Principal {
+        Principal::of_token(self.token.id, &self.token.name, self.token.role, self.tenant, now)
+    }
 }
 
 /// Looks a secret up across tenants. Only authentication may: hence the installation's scope.
@@ -165,8 +172,7 @@ pub async fn find_by_secret(
         "" => None,
         id => Some(parse_id("api_tokens", id)?),
     };
-    let principal = Principal { id: token.id, name: token.name.clone(), role: token.role, tenant };
-    Ok(Some(Found { principal, token }))
+    Ok(Some(Found { tenant, token }))
 }
 
 /// Notes that a token was used, at most once per [`LAST_USED_EVERY`].

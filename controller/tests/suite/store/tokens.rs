@@ -38,11 +38,11 @@ on_both_databases! {
 
         let mut read = db.store.read(&root).await.unwrap();
         let found = api_tokens::find_by_secret(&mut read, &[2; 32]).await.unwrap().unwrap();
-        assert_eq!((found.principal.id, found.principal.tenant), (second.id, Some(a.tenant())));
+        assert_eq!((found.token.id, found.tenant), (second.id, Some(a.tenant())));
         assert_eq!(found.token.expires_at, second.expires_at);
         let found = api_tokens::find_by_secret(&mut read, &[3; 32]).await.unwrap().unwrap();
-        assert_eq!((found.principal.id, found.principal.tenant), (top.id, None));
-        assert_eq!(found.principal.role, Role::Installation);
+        assert_eq!((found.token.id, found.tenant), (top.id, None));
+        assert_eq!(found.token.role, Role::Installation);
         assert!(api_tokens::find_by_secret(&mut read, &[9; 32]).await.unwrap().is_none());
 
         let mut read = db.store.read(&a).await.unwrap();

@@ -1,0 +1,203 @@
+//! Who asks: an authenticated person or program, what it may be, and how it proved so.
+
+use std::collections::BTreeSet;
+
+use edgeformer_proto::ids::{ServiceAccountId, SessionId, TenantId, TokenId, UserId};
+
+use super::Action;
+use crate::clock::Timestamp;
+
+/// What a principal may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Everything of its tenant, its people and policies included.
+    Owner,
+    /// Everything of its tenant but policies and owners.
+    Admin,
+    /// Publishes versions and starts rollouts.
+    ReleaseManager,
+    /// Looks after devices and running rollouts.
+    Operator,
+    /// Reads everything of its tenant but the audit log.
+    Viewer,
+    /// Reads everything of its tenant, the audit log included, and changes nothing.
+    Auditor,
+    /// Revokes devices, tokens and sessions, and reads the audit log.
+    Security,
+    /// Makes tenants; sees none of their data.
+    Installation,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 8] = [
+        Self::Owner,
+        Self::Admin,
+        Self::ReleaseManager,
+        Self::Operator,
+        Self::Viewer,
+        Self::Auditor,
+        Self::Security,
+        Self::Installation,
+    ];
+
+    /// As stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Admin => "admin",
+            Self::ReleaseManager => "release_manager",
+            Self::Operator => "operator",
+            Self::Viewer => "viewer",
+            Self::Auditor => "auditor",
+            Self::Security => "security",
+            Self::Installation => "installation",
+        }
+    }
+
+    /// The role of this name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == text)
+    }
+
+    /// The roles that a tenant can give, for messages.
+    pub fn choice() -> String {
+        let names: Vec<_> = Self::ALL
+            .iter()
+            .filter(|role| **role != Self::Installation)
+            .map(|r| r.as_str())
+            .collect();
+        format!("it must be one of {}", names.join(", "))
+    }
+}
+
+/// What stands behind a principal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// An API token by itself.
+    Token(TokenId),
+    /// A person.
+    User(UserId),
+    /// A program.
+    ServiceAccount(ServiceAccountId),
+}
+
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Token(id) => id.fmt(f),
+            Self::User(id) => id.fmt(f),
+            Self::ServiceAccount(id) => id.fmt(f),
+        }
+    }
+}
+
+/// How a principal proved who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthMethod {
+    /// An API token.
+    Token,
+    /// A password.
+    Password,
+    /// A password and a one-time code.
+    PasswordTotp,
+    /// A password and a recovery code.
+    RecoveryCode,
+    /// A log-in at an OpenID provider.
+    Oidc,
+    /// Another system's token, exchanged for one of ours.
+    Federated,
+}
+
+impl AuthMethod {
+    /// Every method.
+    pub const ALL: [Self; 6] = [
+        Self::Token,
+        Self::Password,
+        Self::PasswordTotp,
+        Self::RecoveryCode,
+        Self::Oidc,
+        Self::Federated,
+    ];
+
+    /// As stored and recorded.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Password => "password",
+            Self::PasswordTotp => "password_totp",
+            Self::RecoveryCode => "recovery_code",
+            Self::Oidc => "oidc",
+            Self::Federated => "federated",
+        }
+    }
+
+    /// The method of this name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| method.as_str() == text)
+    }
+}
+
+/// A proof of identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Authentication {
+    /// How.
+    pub method: AuthMethod,
+    /// When: of a session its log-in, of a token the request.
+    pub at: Timestamp,
+    /// The log-in session, if there is one.
+    pub session: Option<SessionId>,
+}
+
+/// The actions that a token is narrowed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenScopes(pub BTreeSet<Action>);
+
+impl TokenScopes {
+    /// Whether `action` is among them.
+    pub fn allow(&self, action: Action) -> bool {
+        self.0.contains(&action)
+    }
+}
+
+/// An authenticated caller of the REST API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// Who.
+    pub subject: Subject,
+    /// For people.
+    pub name: String,
+    /// What it may be.
+    pub roles: BTreeSet<Role>,
+    /// Its tenant; none for the installation's own tokens.
+    pub tenant: Option<TenantId>,
+    /// How it proved so.
+    pub authentication: Authentication,
+    /// What a token is narrowed to; none is all that the roles allow.
+    pub scopes: Option<TokenScopes>,
+}
+
+impl Principal {
+    /// A token that stands for itself, with one role.
+    pub fn of_token(
+        id: TokenId,
+        name: &str,
+        role: Role,
+        tenant: Option<TenantId>,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            subject: Subject::Token(id),
+            name: name.to_owned(),
+            roles: BTreeSet::from([role]),
+            tenant,
+            authentication: Authentication { method: AuthMethod::Token, at: now, session: None },
+            scopes: None,
+        }
+    }
+
+    /// Whether it has this role.
+    pub fn is(&self, role: Role) -> bool {
+        self.roles.contains(&role)
+    }
+}
