@@ -1,29 +1,75 @@
-//! Forgets what has had its time. Runs on a timer; each run is complete in itself.
+//! Forgets what has had its time. Runs on a timer; each run is complete in itself, and what a run does
+//! not get to, the next one does.
 
 use std::time::Duration;
 
+use edgeformer_proto::ids::TenantId;
+
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::scope::InstallationScope;
-use crate::store::{Store, StoreError, idempotency};
+use crate::scope::{InstallationScope, TenantScope};
+use crate::store::{Store, StoreError, idempotency, telemetry, tenants};
 
 /// Nothing it removes is urgent.
 const INTERVAL: Duration = Duration::from_secs(600);
+/// How long a measurement is kept: long enough to compare a rollout with the month before it.
+pub const TELEMETRY_LIFE: Duration = Duration::from_secs(30 * 86_400);
+/// Points removed in one transaction, so that other writers are not held up.
+const TELEMETRY_BATCH: i64 = 2_000;
+/// Batches per run and tenant: a million points in ten minutes is more than devices may send.
+const BATCHES_PER_RUN: usize = 500;
+/// Tenants read at a time.
+const TENANTS_PER_PAGE: i64 = 200;
+const COMPONENT: &str = "housekeeping";
 
 /// Runs until cancelled.
 pub async fn run(app: App) {
     loop {
         if let Err(error) = tidy(&app.store, app.now()).await {
-            tracing::warn!(%error, "old idempotency keys are kept; trying again later");
+            tracing::warn!(%error, "old rows are kept; trying again later");
         }
         tokio::time::sleep(INTERVAL).await;
     }
 }
 
-/// One run.
+/// One run. Returns how many rows went.
 pub async fn tidy(store: &Store, now: Timestamp) -> Result<u64, StoreError> {
-    let mut write = store.write_observation(&InstallationScope::system("housekeeping")).await?;
-    let forgotten = idempotency::sweep(&mut write, now).await?;
+    let installation = InstallationScope::system(COMPONENT);
+    let mut write = store.write_observation(&installation).await?;
+    let mut forgotten = idempotency::sweep(&mut write, now).await?;
     write.commit(now).await?;
+    let mut after: Option<TenantId> = None;
+    loop {
+        let page = {
+            let mut read = store.read(&installation).await?;
+            tenants::list(&mut read, after, TENANTS_PER_PAGE).await?
+        };
+        let Some(last) = page.last() else {
+            return Ok(forgotten);
+        };
+        after = Some(last.id);
+        for tenant in &page {
+            let scope = TenantScope::system(tenant.id, COMPONENT);
+            forgotten += forget_telemetry(store, &scope, now).await?;
+        }
+    }
+}
+
+async fn forget_telemetry(
+    store: &Store,
+    scope: &TenantScope,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let mut forgotten = 0;
+    for _ in 0..BATCHES_PER_RUN {
+        let mut write = store.write_observation(scope).await?;
+        let gone =
+            telemetry::forget(&mut write, now.minus(TELEMETRY_LIFE), TELEMETRY_BATCH).await?;
+        write.commit(now).await?;
+        forgotten += gone;
+        if gone < TELEMETRY_BATCH.unsigned_abs() {
+            break;
+        }
+    }
     Ok(forgotten)
 }

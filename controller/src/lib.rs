@@ -27,6 +27,7 @@ pub mod problem;
 pub mod rollout;
 pub mod scope;
 pub mod serve;
+pub mod server_identity;
 pub mod session;
 pub mod store;
 pub mod telemetry;

@@ -8,19 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use zeroize::Zeroizing;
 
 use crate::app::{App, Nudges, Parts};
 use crate::clock::SystemClock;
 use crate::config::DataDir;
-use crate::device_listener::tls::{self, DeviceTls};
+use crate::device_listener::tls;
 use crate::distribution::artifacts::ArtifactService;
 use crate::distribution::keys::KeyService;
 use crate::distribution::objects::{Objects, ObjectsError};
@@ -30,6 +27,7 @@ use crate::files::{self, Access, FileError};
 use crate::init::ROOT_KEY_ID;
 use crate::rollout::reconciler;
 use crate::scope::InstallationScope;
+use crate::server_identity::{ServerIdentity, ServerIdentityError};
 use crate::session::{self, hub::Hub};
 use crate::store::installation::Installation;
 use crate::store::{Store, StoreError, installation};
@@ -58,16 +56,11 @@ pub enum ServeError {
     /// The folder for uploads.
     #[error(transparent)]
     Staging(#[from] StagingError),
-    /// A certificate or key file.
-    #[error("cannot read {path}: {source}")]
-    Pem {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: pem::Error,
-    },
-    /// The server's certificate and key do not work.
-    #[error("the certificate and key in the data folder cannot serve TLS: {0}")]
+    /// The server's certificate and key.
+    #[error(transparent)]
+    Identity(#[from] ServerIdentityError),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
     Tls(#[from] rustls::Error),
     /// An address is taken or not ours.
     #[error(
@@ -135,40 +128,15 @@ pub async fn open(
     Ok((app, row))
 }
 
-/// The server's certificate chain and key, for both listeners.
-struct ServerIdentity {
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivatePkcs8KeyDer<'static>,
-}
-
-impl ServerIdentity {
-    fn read(dir: &DataDir) -> Result<Self, ServeError> {
-        let failed = |path: PathBuf| move |source| ServeError::Pem { path, source };
-        let chain = CertificateDer::pem_file_iter(dir.server_cert())
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(failed(dir.server_cert()))?;
-        let key = PrivatePkcs8KeyDer::from_pem_file(dir.server_key())
-            .map_err(failed(dir.server_key()))?;
-        Ok(Self { chain, key })
-    }
-
-    fn admin_tls(&self) -> Result<Arc<ServerConfig>, rustls::Error> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(self.chain.clone(), self.key.clone_key().into())?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Arc::new(config))
-    }
-
-    fn device_tls(&self, root_der: Vec<u8>) -> Result<Arc<ServerConfig>, rustls::Error> {
-        tls::server_config(DeviceTls {
-            server_chain_der: self.chain.iter().map(|one| one.to_vec()).collect(),
-            server_key_pkcs8: Zeroizing::new(self.key.secret_pkcs8_der().to_vec()),
-            root_der,
-        })
-    }
+/// TLS of the admin listener.
+fn admin_tls(identity: &Arc<ServerIdentity>) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::<ServerIdentity>::clone(identity));
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
 }
 
 async fn bind(
@@ -188,9 +156,9 @@ pub async fn serve(settings: &Settings) -> Result<(), ServeError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
 
     let (app, installation) = open(&settings.dir, settings.database_url.as_deref()).await?;
-    let identity = ServerIdentity::read(&settings.dir)?;
-    let (admin_tls, device_tls) =
-        (identity.admin_tls()?, identity.device_tls(installation.root_cert_der)?);
+    let identity = ServerIdentity::open(&settings.dir, &app.vault, &installation, app.now())?;
+    let admin_tls = admin_tls(&identity)?;
+    let device_tls = tls::server_config(Arc::clone(&identity) as _, installation.root_cert_der)?;
     let lifetime = settings.cert_lifetime.unwrap_or(ca::DEFAULT_DEVICE_LIFETIME);
     let enroller = Enroller::open(app.clone(), lifetime).await?;
     let (admin, admin_address) = bind(settings.admin_listen, "--admin-listen").await?;
@@ -203,6 +171,7 @@ pub async fn serve(settings: &Settings) -> Result<(), ServeError> {
     let mut background = JoinSet::new();
     background.spawn(audit::sequencer::run(app.clone()));
     background.spawn(housekeeping::run(app.clone()));
+    background.spawn(identity.run(app.clone()));
     let mut draining = JoinSet::new();
     draining.spawn(hub.run());
     draining.spawn(reconciler::run(app.clone(), stop.clone()));

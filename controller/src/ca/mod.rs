@@ -38,8 +38,8 @@ const DAY_S: u64 = 86_400;
 /// Devices pin the root at enrolment, and must get through a decade without being touched.
 const ROOT_LIFETIME: Duration = Duration::from_secs(20 * 365 * DAY_S);
 const ISSUING_LIFETIME: Duration = Duration::from_secs(10 * 365 * DAY_S);
-/// Two years and a quarter, the longest that common TLS stacks accept from a private root.
-const SERVER_LIFETIME: Duration = Duration::from_secs(820 * DAY_S);
+/// The controller renews it by itself after two thirds of this.
+const SERVER_LIFETIME: Duration = Duration::from_secs(90 * DAY_S);
 /// Clocks of devices are a little behind: a certificate is valid from shortly before it was made.
 const BACKDATE: Duration = Duration::from_secs(300);
 
@@ -249,6 +249,35 @@ pub fn issued_by(leaf_der: &[u8], issuing_der: &[u8]) -> Result<(), CaError> {
         .map_err(|e| CaError::Stored { what: "issuing CA", reason: e.to_string() })?;
     leaf.verify_signature(Some(issuing.public_key()))
         .map_err(|_| CaError::Peer("it was not issued by the CA of the tenant it names".into()))
+}
+
+/// Begin and end of a certificate's validity, microseconds since the Unix epoch.
+pub fn validity(der: &[u8]) -> Result<(i64, i64), CaError> {
+    let cert = parse(der)?;
+    let us = |at: x509_parser::time::ASN1Time| at.timestamp().saturating_mul(1_000_000);
+    Ok((us(cert.validity().not_before), us(cert.validity().not_after)))
+}
+
+/// The DNS names and IP addresses of a server certificate, in its order.
+pub fn server_names(der: &[u8]) -> Result<Vec<String>, CaError> {
+    use x509_parser::extensions::GeneralName;
+    let unreadable = || CaError::Stored {
+        what: "server certificate",
+        reason: "its names do not parse".to_owned(),
+    };
+    let cert = parse(der)?;
+    let san = cert.subject_alternative_name().map_err(|_| unreadable())?.ok_or_else(unreadable)?;
+    let name = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match **bytes {
+            [a, b, c, d] => Some(std::net::Ipv4Addr::new(a, b, c, d).to_string()),
+            _ => {
+                <[u8; 16]>::try_from(*bytes).ok().map(|v6| std::net::Ipv6Addr::from(v6).to_string())
+            }
+        },
+        _ => None,
+    };
+    san.value.general_names.iter().map(|one| name(one).ok_or_else(unreadable)).collect()
 }
 
 fn parse(leaf_der: &[u8]) -> Result<X509Certificate<'_>, CaError> {

@@ -5,6 +5,7 @@
 
 pub mod accept;
 pub mod guard;
+pub mod strangers;
 pub mod tls;
 
 use std::sync::Arc;

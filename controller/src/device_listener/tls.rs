@@ -9,42 +9,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
-use rustls::server::WebPkiClientVerifier;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ResolvesServerCert, WebPkiClientVerifier};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig,
     SignatureScheme,
 };
-use zeroize::Zeroizing;
 
 use crate::ca;
 
-/// What the listener presents and whom it trusts.
-pub struct DeviceTls {
-    /// Server certificate, leaf first, DER.
-    pub server_chain_der: Vec<Vec<u8>>,
-    /// Its key, PKCS#8.
-    pub server_key_pkcs8: Zeroizing<Vec<u8>>,
-    /// Installation root, DER.
-    pub root_der: Vec<u8>,
-}
-
-/// The rustls configuration of the device listener.
-pub fn server_config(tls: DeviceTls) -> Result<Arc<ServerConfig>, Error> {
+/// The rustls configuration of the device listener: it presents what `identity` has and trusts
+/// devices under `root_der`, the installation root.
+pub fn server_config(
+    identity: Arc<dyn ResolvesServerCert>,
+    root_der: Vec<u8>,
+) -> Result<Arc<ServerConfig>, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from(tls.root_der))?;
+    roots.add(CertificateDer::from(root_der))?;
     let inner = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
         .allow_unauthenticated()
         .build()
         .map_err(|e| Error::General(format!("the installation root cannot verify clients: {e}")))?;
-    let key = PrivatePkcs8KeyDer::from(tls.server_key_pkcs8.to_vec());
-    let chain = tls.server_chain_der.into_iter().map(CertificateDer::from).collect();
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(ExpiryLeftToGuard { inner }))
-        .with_single_cert(chain, PrivateKeyDer::Pkcs8(key))?;
+        .with_cert_resolver(identity);
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(Arc::new(config))
 }

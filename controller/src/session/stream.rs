@@ -230,6 +230,8 @@ impl Session {
                 Err(error) => tracing::debug!(%device, %error, "a slot's status was not taken"),
             }
         }
+        let has: Vec<String> = self.noted.keys().cloned().collect();
+        sessions::forget_slots(&mut write, device, &has).await?;
         write.commit(now).await?;
         self.hub.app().nudges.rollouts.notify_one();
         Ok(())

@@ -218,6 +218,29 @@ pub async fn set_status(
     Ok(())
 }
 
+/// Removes the status of slots that a device neither has nor is to have, so that a device that makes
+/// up new names at every connection fills nothing.
+pub async fn forget_slots(
+    write: &mut Write<TenantScope>,
+    device: DeviceId,
+    has: &[String],
+) -> Result<u64, StoreError> {
+    let key = write.key();
+    let places: String = (3..3 + has.len()).map(|at| format!(", ${at}")).collect();
+    // Safe: made of constants and numbers.
+    let sql = sqlx::AssertSqlSafe(format!(
+        "DELETE FROM slot_status WHERE tenant_id = $1 AND device_id = $2 \
+         AND slot NOT IN (''{places}) AND slot NOT IN ( \
+           SELECT slot FROM assignments WHERE tenant_id = $1 AND device_id = $2)"
+    ));
+    let mut query = sqlx::query(sql).bind(key).bind(device.to_string());
+    for slot in has {
+        query = query.bind(slot.clone());
+    }
+    let done = query.execute(write.db()).await.map_err(StoreError::doing("forgetting slots"))?;
+    Ok(done.rows_affected())
+}
+
 /// Devices whose session has something to do: revoked, or not at their desired generation.
 pub async fn behind(conn: &mut Conn<TenantScope>) -> Result<Vec<DeviceId>, StoreError> {
     let key = conn.key();

@@ -53,6 +53,27 @@ pub async fn insert(write: &mut Write<TenantScope>, points: &[Point]) -> Result<
     Ok(())
 }
 
+/// Removes at most `limit` points received before `before`. Returns how many went.
+pub async fn forget(
+    write: &mut Write<TenantScope>,
+    before: Timestamp,
+    limit: i64,
+) -> Result<u64, StoreError> {
+    let key = write.key();
+    let done = sqlx::query(
+        "DELETE FROM telemetry_points WHERE tenant_id = $1 AND id IN ( \
+           SELECT id FROM telemetry_points WHERE tenant_id = $1 AND received_at_us < $2 \
+           ORDER BY received_at_us LIMIT $3)",
+    )
+    .bind(key)
+    .bind(before.0)
+    .bind(limit)
+    .execute(write.db())
+    .await
+    .map_err(StoreError::doing("removing old telemetry"))?;
+    Ok(done.rows_affected())
+}
+
 fn read(row: &AnyRow) -> Result<Point, StoreError> {
     let id: String = row.get("id");
     let device_id: String = row.get("device_id");

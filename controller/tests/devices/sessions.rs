@@ -97,3 +97,25 @@ async fn stopping_ends_sessions_and_frees_their_places() {
     // An end or a broken stream, but no message.
     assert!(!matches!(talk.next().await, Ok(Some(_))));
 }
+
+#[tokio::test]
+async fn made_up_slots_do_not_pile_up() {
+    let controller = Controller::start().await;
+    let device = Device::enrolled(&controller, "a").await;
+    let id = device.id.parse().unwrap();
+    for round in 0..3 {
+        let mut talk = device.dial(&controller).await.unwrap();
+        let slots = (0..5).map(|n| v1::SlotStatus {
+            slot: format!("slot-{round}-{n}"),
+            phase: v1::SlotPhase::Confirmed.into(),
+            ..Default::default()
+        });
+        talk.say(Say::Hello(v1::Hello { slots: slots.collect(), ..hello(None) })).await;
+        let Heard::Welcome(_) = talk.hear().await else { panic!("no welcome") };
+        let shown = devices::get(&controller.app, &controller.scope, id).await.unwrap();
+        let names: Vec<_> = shown.slots.iter().map(|slot| slot.slot.clone()).collect();
+        assert_eq!(names.len(), 5, "{names:?}");
+        assert!(names.iter().all(|name| name.starts_with(&format!("slot-{round}-"))), "{names:?}");
+    }
+    controller.stop().await;
+}

@@ -18,6 +18,7 @@ use edgeformer_controller::enrolment::Enroller;
 use edgeformer_controller::init::{NewInstallation, init};
 use edgeformer_controller::rollout::reconciler;
 use edgeformer_controller::scope::{InstallationScope, TenantScope};
+use edgeformer_controller::server_identity::ServerIdentity;
 use edgeformer_controller::session::{self, hub::Hub};
 use edgeformer_controller::store::versions::{self, StoredVersion};
 use edgeformer_controller::store::{Store, installation};
@@ -25,15 +26,12 @@ use edgeformer_controller::telemetry::service::Metrics;
 use edgeformer_controller::vault::Vault;
 use edgeformer_proto::artifact::{Details, Digest};
 use edgeformer_proto::ids::VersionId;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
-use zeroize::Zeroizing;
 
 pub(crate) const DAY: Duration = Duration::from_secs(86_400);
 
@@ -194,17 +192,11 @@ async fn serve(
     stop: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) -> SocketAddr {
-    let chain = CertificateDer::pem_file_iter(dir.server_cert()).unwrap();
-    let key = PrivatePkcs8KeyDer::from_pem_file(dir.server_key()).unwrap();
     let mut read = app.store.read(&InstallationScope::system("test")).await.unwrap();
     let row = installation::get(&mut read).await.unwrap().unwrap();
     drop(read);
-    let tls = tls::server_config(tls::DeviceTls {
-        server_chain_der: chain.map(|cert| cert.unwrap().to_vec()).collect(),
-        server_key_pkcs8: Zeroizing::new(key.secret_pkcs8_der().to_vec()),
-        root_der: row.root_cert_der,
-    })
-    .unwrap();
+    let identity = ServerIdentity::open(dir, &app.vault, &row, app.now()).unwrap();
+    let tls = tls::server_config(identity, row.root_cert_der).unwrap();
     let enroller = Enroller::open(app.clone(), 30 * DAY).await.unwrap();
     let routes = Routes::new(enroller.into_service())
         .add_service(session::service(hub.clone()))

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use edgeformer_controller::housekeeping::{self, TELEMETRY_LIFE};
 use edgeformer_controller::scope::TenantScope;
 use edgeformer_controller::store::telemetry::{self, Filter};
 use edgeformer_controller::telemetry::{Buckets, Point};
@@ -39,6 +40,20 @@ async fn found(db: &Db, scope: &TenantScope, filter: &Filter, after: &str) -> Ve
 }
 
 on_both_databases! {
+    async fn old_points_are_forgotten_and_newer_ones_kept(db: Db) {
+        let (a, b) = (db.tenant("a").await, db.tenant("b").await);
+        let device = DeviceId::new();
+        add(&db, &a, &(0..2_500).map(|_| point(&db, device, "m")).collect::<Vec<_>>()).await;
+        add(&db, &b, &[point(&db, device, "m")]).await;
+        db.advance(TELEMETRY_LIFE);
+        add(&db, &a, &[point(&db, device, "new")]).await;
+        assert_eq!(housekeeping::tidy(&db.store, db.now()).await.unwrap(), 0, "to the microsecond");
+        db.advance(std::time::Duration::from_secs(1));
+        assert_eq!(housekeeping::tidy(&db.store, db.now()).await.unwrap(), 2_501);
+        let left = found(&db, &a, &Filter::default(), "").await;
+        assert_eq!(left.iter().map(|p| p.metric.as_str()).collect::<Vec<_>>(), ["new"]);
+    }
+
     async fn points_read_back_in_order_by_device_metric_and_time(db: Db) {
         let scope = db.tenant("a").await;
         let (one, two) = (DeviceId::new(), DeviceId::new());
