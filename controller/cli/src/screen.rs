@@ -94,6 +94,18 @@ pub fn print(text: &str) {
     }
 }
 
+/// To standard output as it is: for programs that read a stream.
+///
+/// # Errors
+/// When it cannot be written. A reader that left ends the program quietly.
+pub fn raw(piece: &[u8]) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(piece).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        written => written,
+    }
+}
+
 /// To standard error, with a line end. Nobody can be told when that fails.
 pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", printable(text));

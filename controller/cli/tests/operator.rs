@@ -162,6 +162,43 @@ fn lists_are_followed_over_pages_up_to_the_limit() {
 }
 
 #[test]
+fn the_audit_log_is_exported_and_a_person_erased_after_a_preview() {
+    let controller = Controller::start().with_tenant();
+    let made = controller.json(&["token", "create", "Ada", "--role", "viewer"]);
+    let token = made["token"].as_str().unwrap();
+    controller.fails(
+        &["token", "create", "x", "--role", "viewer", "--token", token],
+        3,
+        "needs role admin",
+    );
+    let began = Instant::now();
+    let count = loop {
+        // Records are sequenced a moment later.
+        let text = controller.ok(&["audit", "export"]);
+        if text.contains("denied") {
+            break text.lines().count();
+        }
+        assert!(began.elapsed() < START_TIMEOUT, "{text}");
+    };
+    for format in ["ocsf", "cef", "rfc5424"] {
+        let text = controller.ok(&["audit", "export", "--format", format, "--from", "1"]);
+        assert_eq!(text.lines().count(), count - 1, "{format}");
+    }
+    let file = controller.path("audit.jsonl");
+    controller.ok(&["audit", "export", "--file", &file]);
+    assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), count);
+    controller.fails(&["audit", "export", "--file", &file], 2, "choose a new file name");
+
+    let subject = format!("token:{}", made["id"].as_str().unwrap());
+    controller.fails(&["audit", "erase", &subject], 2, "1 audit record");
+    assert!(controller.ok(&["audit", "list"]).contains("Ada"));
+    controller.ok(&["audit", "erase", &subject, "--yes"]);
+    let listed = controller.ok(&["audit", "list"]);
+    assert!(listed.contains("(erased)"), "{listed}");
+    controller.fails(&["audit", "erase", "nobody", "--yes"], 1, "kind and an id");
+}
+
+#[test]
 fn an_empty_fleet_says_what_to_do_next() {
     let controller = Controller::start().with_tenant();
     let check = |arguments: &[&str], expected: &str| {

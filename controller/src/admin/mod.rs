@@ -3,6 +3,7 @@
 
 pub mod devices;
 pub mod enrolment_tokens;
+pub mod erasures;
 pub mod telemetry;
 pub mod tenants;
 pub mod tokens;

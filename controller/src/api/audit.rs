@@ -10,43 +10,67 @@ use super::extract::InQuery;
 use super::page::{Page, PageQuery};
 use super::route::Routes;
 use crate::app::App;
+use crate::audit::Event;
 use crate::error::AppError;
 use crate::policy::Action;
 use crate::problem::Problem;
 use crate::scope::TenantScope;
-use crate::store::audit_log::{self, Entry};
+use crate::store::audit_log;
 
 /// The routes.
 pub fn routes() -> Routes {
-    Routes::new().add(Action::AuditRead, routes!(list)).add(Action::AuditRead, routes!(head))
+    Routes::new()
+        .add(Action::AuditRead, routes!(list))
+        .add(Action::AuditRead, routes!(head))
+        .merge(super::audit_export::routes())
+        .merge(super::erasures::routes())
 }
 
-/// One record.
+/// One record. What is null and named in `erased` was about a person who was erased.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct AuditRecord {
     id: String,
     /// Its leaf in the log; null until it is sequenced, a few seconds at most.
     sequence: Option<u64>,
     at: String,
+    /// How far the controller's clock could be trusted: "synchronized", "unsynchronized", "unknown".
+    clock: Option<String>,
     actor: AuditActor,
+    authentication: Option<AuditAuthentication>,
+    on_behalf_of: Option<String>,
     /// `kind:verb`.
     action: String,
     resource: AuditResource,
     /// "success", "denied" or "failure".
     outcome: String,
     reason: String,
+    policy_version: Option<String>,
+    approval: Option<String>,
+    justification: Option<String>,
     request_id: String,
-    source: String,
+    trace_id: Option<String>,
+    source: Option<String>,
     changes: Option<AuditChanges>,
+    /// Fields whose values are gone: they were about a person who was erased.
+    erased: Vec<String>,
 }
 
 /// Who did it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct AuditActor {
-    /// "token", "device", "system" or "installation".
+    /// "user", "service_account", "token", "device", "system" or "installation".
     kind: String,
     id: String,
-    name: String,
+    name: Option<String>,
+}
+
+/// How the actor proved who it is.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct AuditAuthentication {
+    /// "token", "password", "password_totp", "recovery_code", "oidc" or "federated".
+    method: String,
+    at: String,
+    session: Option<String>,
 }
 
 /// What it was done to.
@@ -55,6 +79,7 @@ pub struct AuditResource {
     kind: String,
     id: String,
     name: Option<String>,
+    version: Option<String>,
 }
 
 /// What it was and what it became.
@@ -81,30 +106,48 @@ fn word(value: &impl Serialize) -> String {
     }
 }
 
-impl From<Entry> for AuditRecord {
-    fn from(Entry { sequence, record }: Entry) -> Self {
+impl From<Event> for AuditRecord {
+    fn from(event: Event) -> Self {
+        let (actor_name, resource_name) = (event.actor_name(), event.resource_name());
+        let (actor_name, resource_name) =
+            (actor_name.map(str::to_owned), resource_name.map(str::to_owned));
+        let (source, justification) =
+            (event.source().map(str::to_owned), event.justification().map(str::to_owned));
+        let (changes, erased) = (event.changes(), event.erased());
+        let record = event.record;
         Self {
             id: record.id.to_string(),
-            sequence,
+            sequence: event.sequence,
             at: record.at,
+            clock: record.clock.as_ref().map(word),
             actor: AuditActor {
                 kind: word(&record.actor.kind),
                 id: record.actor.id,
-                name: record.actor.name,
+                name: actor_name,
             },
+            authentication: record.authentication.map(|proof| AuditAuthentication {
+                method: proof.method,
+                at: proof.at,
+                session: proof.session,
+            }),
+            on_behalf_of: record.on_behalf_of,
             action: record.action,
             resource: AuditResource {
                 kind: record.resource.kind,
                 id: record.resource.id,
-                name: record.resource.name,
+                name: resource_name,
+                version: record.resource.version,
             },
             outcome: word(&record.outcome),
             reason: record.reason,
+            policy_version: record.policy_version,
+            approval: record.approval.map(|id| id.to_string()),
+            justification,
             request_id: record.request_id,
-            source: record.source,
-            changes: record
-                .changes
-                .map(|changes| AuditChanges { before: changes.before, after: changes.after }),
+            trace_id: record.trace_id,
+            source,
+            changes: changes.map(|c| AuditChanges { before: c.before, after: c.after }),
+            erased,
         }
     }
 }
@@ -121,7 +164,7 @@ async fn list(
     let mut read = app.store.read(&scope).await.map_err(AppError::from)?;
     let rows =
         audit_log::list(&mut read, page.after()?, limit + 1).await.map_err(AppError::from)?;
-    Ok(Json(Page::of(rows, limit, |row| row.record.id, AuditRecord::from)))
+    Ok(Json(Page::of(rows, limit, |row| row.id(), AuditRecord::from)))
 }
 
 /// Shows the head of the log.

@@ -2,9 +2,11 @@
 //! is registered with the action that policy decides on (see [`route::Routes`]).
 
 pub mod audit;
+mod audit_export;
 pub mod auth;
 pub mod devices;
 pub mod enrolment_tokens;
+mod erasures;
 pub mod etag;
 pub mod extract;
 mod health;

@@ -87,9 +87,9 @@ async fn sequence_batch<S: Scope>(
     let old_size = tree.size();
     let records = audit_log::waiting(&mut write, BATCH).await?;
     let mut leaves = Vec::with_capacity(records.len());
-    for (id, record) in &records {
-        let leaf = leaf_hash(record.as_bytes());
-        leaves.push((tree.size(), id, record, leaf));
+    for waiting in &records {
+        let leaf = leaf_hash(waiting.record.as_bytes());
+        leaves.push((tree.size(), waiting, leaf));
         tree.append(leaf);
     }
     // The head first: whoever moves it owns the places after it.
@@ -98,8 +98,8 @@ async fn sequence_batch<S: Scope>(
         return Ok(0);
     }
     let added = leaves.len() as u64;
-    for (sequence, id, record, leaf) in leaves {
-        audit_log::append(&mut write, sequence, id, record, &leaf).await?;
+    for (sequence, waiting, leaf) in leaves {
+        audit_log::append(&mut write, sequence, waiting, &leaf).await?;
     }
     write.commit(now).await?;
     Ok(added)

@@ -88,6 +88,12 @@ actions! {
     RolloutRollback = "rollout:rollback", Write;
     /// Reads the audit log.
     AuditRead = "audit:read", Read;
+    /// Takes the audit log out, in another system's format.
+    AuditExport = "audit:export", Read;
+    /// Looks at what erasing a person takes.
+    ErasurePreview = "erasure:preview", Read;
+    /// Erases a person from what stands beside the audit log.
+    ErasureCreate = "erasure:create", Write;
     /// Reads telemetry.
     TelemetryRead = "telemetry:read", Read;
     /// Traded an enrolment token for a certificate.

@@ -1,12 +1,17 @@
 //! Rows of the audit log: the outbox that actions write, and the log that the sequencer writes.
 
+use std::collections::BTreeMap;
+
 use edgeformer_proto::ids::AuditId;
 use sqlx::Row;
+use sqlx::any::AnyRow;
 
-use super::{Conn, StoreError, Write};
+use super::{Conn, StoreError, Write, audit_subjects, parse_json, to_json};
 use crate::audit::merkle::{Hash, Tree};
-use crate::audit::{Intent, Outcome, Record};
-use crate::clock::Timestamp;
+use crate::audit::record::Draft;
+use crate::audit::seal::Beside;
+use crate::audit::{Event, Intent, Outcome};
+use crate::clock::{ClockQuality, Timestamp};
 use crate::scope::Scope;
 
 /// Puts a record into the outbox of the running transaction.
@@ -16,15 +21,25 @@ pub(crate) async fn enqueue<S: Scope>(
     outcome: Outcome,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let record = Record::of(write.scope().context(), intent, outcome, now);
+    let quality = ClockQuality::of_system();
+    let draft = Draft::of(write.scope().context(), intent, outcome, now, quality);
+    let mut salts = BTreeMap::new();
+    for subject in draft.subjects() {
+        if let Some(salt) = audit_subjects::salt(write, subject, now).await? {
+            salts.insert(subject.clone(), salt);
+        }
+    }
+    let (record, beside) = draft.seal(&salts);
     let text = serde_json::to_string(&record).expect("a record has string keys only");
     let key = write.key();
     sqlx::query(
-        "INSERT INTO audit_outbox (tenant_id, id, record, created_at_us) VALUES ($1, $2, $3, $4)",
+        "INSERT INTO audit_outbox (tenant_id, id, record, beside, created_at_us) \
+         VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(key)
     .bind(record.id.to_string())
     .bind(text)
+    .bind(to_json(&beside))
     .bind(now.0)
     .execute(write.db())
     .await
@@ -52,29 +67,47 @@ pub async fn head<S: Scope>(conn: &mut Conn<S>) -> Result<Tree, StoreError> {
     })
 }
 
-/// The oldest records of the outbox, as stored: id and the bytes that are hashed.
-pub async fn waiting<S: Scope>(
-    conn: &mut Conn<S>,
-    limit: i64,
-) -> Result<Vec<(String, String)>, StoreError> {
+/// A record that is not in the log yet.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// Its id.
+    pub id: String,
+    /// The bytes that are hashed.
+    pub record: String,
+    /// What stands beside it.
+    pub beside: Vec<Beside>,
+}
+
+/// The oldest records of the outbox.
+pub async fn waiting<S: Scope>(conn: &mut Conn<S>, limit: i64) -> Result<Vec<Waiting>, StoreError> {
     let key = conn.key();
-    sqlx::query_as("SELECT id, record FROM audit_outbox WHERE tenant_id = $1 ORDER BY id LIMIT $2")
-        .bind(key)
-        .bind(limit)
-        .fetch_all(conn.db())
-        .await
-        .map_err(StoreError::doing("reading the audit outbox"))
+    let rows = sqlx::query(
+        "SELECT id, record, beside FROM audit_outbox WHERE tenant_id = $1 ORDER BY id LIMIT $2",
+    )
+    .bind(key)
+    .bind(limit)
+    .fetch_all(conn.db())
+    .await
+    .map_err(StoreError::doing("reading the audit outbox"))?;
+    rows.iter()
+        .map(|row| {
+            let id: String = row.get("id");
+            let beside = parse_json("audit_outbox", &id, &row.get::<String, _>("beside"))?;
+            Ok(Waiting { id, record: row.get("record"), beside })
+        })
+        .collect()
 }
 
 /// Moves one record from the outbox to the log at `sequence`.
 pub async fn append<S: Scope>(
     write: &mut Write<S>,
     sequence: u64,
-    id: &str,
-    record: &str,
+    waiting: &Waiting,
     leaf: &Hash,
 ) -> Result<(), StoreError> {
     let doing = "appending to the audit log";
+    let Waiting { id, record, beside } = waiting;
+    audit_subjects::keep(write, id, beside).await?;
     let key = write.key();
     sqlx::query(
         "INSERT INTO audit_log (tenant_id, sequence, id, record, leaf_sha256) \
@@ -82,15 +115,15 @@ pub async fn append<S: Scope>(
     )
     .bind(key.clone())
     .bind(sequence.cast_signed())
-    .bind(id.to_owned())
-    .bind(record.to_owned())
+    .bind(id.clone())
+    .bind(record.clone())
     .bind(leaf.to_vec())
     .execute(write.db())
     .await
     .map_err(StoreError::doing(doing))?;
     sqlx::query("DELETE FROM audit_outbox WHERE tenant_id = $1 AND id = $2")
         .bind(key)
-        .bind(id.to_owned())
+        .bind(id.clone())
         .execute(write.db())
         .await
         .map_err(StoreError::doing(doing))?;
@@ -125,29 +158,21 @@ pub async fn advance<S: Scope>(
     Ok(done.rows_affected() == 1)
 }
 
-/// A record, with its place in the log once it has one.
-#[derive(Debug, Clone)]
-pub struct Entry {
-    /// Position in the tree, from 0; none while in the outbox.
-    pub sequence: Option<u64>,
-    /// The record.
-    pub record: Record,
-}
-
 /// Newest first, outbox included; `before` is the id of the last one seen.
 pub async fn list<S: Scope>(
     conn: &mut Conn<S>,
     before: Option<AuditId>,
     limit: i64,
-) -> Result<Vec<Entry>, StoreError> {
+) -> Result<Vec<Event>, StoreError> {
     let key = conn.key();
     // '~' is greater than every hexadecimal digit.
     let before = before.map_or_else(|| "~".to_owned(), |id| id.to_string());
     let rows = sqlx::query(
-        "SELECT id, sequence, record FROM ( \
-           SELECT id, sequence, record FROM audit_log WHERE tenant_id = $1 AND id < $2 \
+        "SELECT id, sequence, record, beside FROM ( \
+           SELECT id, sequence, record, '[]' AS beside FROM audit_log \
+           WHERE tenant_id = $1 AND id < $2 \
            UNION ALL \
-           SELECT id, CAST(-1 AS BIGINT) AS sequence, record FROM audit_outbox \
+           SELECT id, CAST(-1 AS BIGINT) AS sequence, record, beside FROM audit_outbox \
            WHERE tenant_id = $1 AND id < $2 \
          ) AS entries ORDER BY id DESC LIMIT $3",
     )
@@ -157,17 +182,44 @@ pub async fn list<S: Scope>(
     .fetch_all(conn.db())
     .await
     .map_err(StoreError::doing("listing the audit log"))?;
+    events(conn, &rows).await
+}
+
+/// The log in its order from `first`: what is exported and streamed. The outbox is not part of it.
+pub async fn from<S: Scope>(
+    conn: &mut Conn<S>,
+    first: u64,
+    limit: i64,
+) -> Result<Vec<Event>, StoreError> {
+    let key = conn.key();
+    let rows = sqlx::query(
+        "SELECT id, sequence, record, '[]' AS beside FROM audit_log \
+         WHERE tenant_id = $1 AND sequence >= $2 ORDER BY sequence LIMIT $3",
+    )
+    .bind(key)
+    .bind(i64::try_from(first).unwrap_or(i64::MAX))
+    .bind(limit)
+    .fetch_all(conn.db())
+    .await
+    .map_err(StoreError::doing("reading the audit log"))?;
+    events(conn, &rows).await
+}
+
+async fn events<S: Scope>(conn: &mut Conn<S>, rows: &[AnyRow]) -> Result<Vec<Event>, StoreError> {
+    let ids: Vec<String> = rows.iter().map(|row| row.get("id")).collect();
+    let mut beside = match (ids.iter().min(), ids.iter().max()) {
+        (Some(first), Some(last)) => audit_subjects::beside(conn, first, last).await?,
+        _ => return Ok(Vec::new()),
+    };
     rows.iter()
-        .map(|row| {
-            let id: String = row.get("id");
-            let record: String = row.get("record");
-            let record = serde_json::from_str(&record).map_err(|error| StoreError::Damaged {
-                table: "audit_log",
-                id,
-                what: error.to_string(),
-            })?;
-            let sequence: i64 = row.get("sequence");
-            Ok(Entry { sequence: u64::try_from(sequence).ok(), record })
+        .zip(ids)
+        .map(|(row, id)| {
+            let record = parse_json("audit_log", &id, &row.get::<String, _>("record"))?;
+            let sequence = u64::try_from(row.get::<i64, _>("sequence")).ok();
+            let waiting: String = row.get("beside");
+            let mut values: Vec<Beside> = parse_json("audit_outbox", &id, &waiting)?;
+            values.extend(beside.remove(&id).unwrap_or_default());
+            Ok(Event::new(sequence, record, values))
         })
         .collect()
 }

@@ -7,6 +7,7 @@
 pub mod api_tokens;
 pub mod assignments;
 pub mod audit_log;
+pub mod audit_subjects;
 pub mod candidates;
 pub mod connect;
 pub mod devices;

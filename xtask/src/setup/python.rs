@@ -12,13 +12,15 @@ use crate::shell;
 
 /// The client that applications on the device use; the tests drive the agent with it.
 const OPENAI: &str = "openai==3.54.0";
+/// The published OCSF schema and a validator: the tests check exported audit events with them.
+const OCSF: [&str; 2] = ["ocsf-json-schema==1.2.0", "jsonschema==4.26.0"];
 /// One word per package that the environment holds; what is listed is not installed again.
 const INSTALLED: &str = "installed.txt";
 
-/// Interpreter of the environment, with the `openai` client installed.
+/// Interpreter of the environment, with what the tests use installed.
 pub fn python() -> Result<PathBuf> {
     let python = environment()?;
-    pip_install(&[OPENAI], &[])?;
+    pip_install(&[&[OPENAI], &OCSF[..]].concat(), &[])?;
     Ok(python)
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use utoipa::openapi::schema::Schema;
 use utoipa::openapi::{Components, RefOr};
 
-use super::endpoints::{FileBody, Nothing, table};
+use super::endpoints::{FileBody, Nothing, TextStream, table};
 use super::types::{Page, Whole};
 
 /// One line of the endpoint table.
@@ -21,6 +21,7 @@ pub struct Row {
 pub enum Described {
     Nothing,
     File,
+    Text,
     /// A schema and a document to resolve its references in.
     Json(Value, Value),
 }
@@ -39,6 +40,12 @@ impl Body for Nothing {
 impl Body for FileBody {
     fn described() -> Described {
         Described::File
+    }
+}
+
+impl Body for TextStream {
+    fn described() -> Described {
+        Described::Text
     }
 }
 
@@ -270,6 +277,10 @@ fn body(
             faults.push(format!("{place}: the API does not take a file"));
         }
         Described::File => {}
+        Described::Text if content["application/jsonl"].is_null() => {
+            faults.push(format!("{place}: the API does not answer with lines"));
+        }
+        Described::Text => {}
         Described::Json(schema, mine_document) => {
             let theirs = &content["application/json"]["schema"];
             if theirs.is_null() {
@@ -289,6 +300,7 @@ fn own_document() -> Value {
         let mut describe = |body: &Described| match body {
             Described::Nothing => Value::Null,
             Described::File => json!({ "application/octet-stream": {} }),
+            Described::Text => json!({ "application/jsonl": {} }),
             Described::Json(schema, own) => {
                 let named = own["components"]["schemas"].as_object().cloned().unwrap_or_default();
                 let all = document["components"]["schemas"].as_object_mut().unwrap();

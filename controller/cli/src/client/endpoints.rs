@@ -15,6 +15,10 @@ pub struct Nothing;
 #[derive(Debug, Clone, Copy)]
 pub struct FileBody;
 
+/// The answer is text of any length, read as it comes.
+#[derive(Debug, Clone, Copy)]
+pub struct TextStream;
+
 /// One operation. `Req` is the body that is sent, `Res` the body that comes back.
 pub struct Endpoint<Req, Res> {
     pub method: Method,
@@ -95,6 +99,11 @@ endpoints! {
     ROLL_BACK: POST "/rollouts/{id}/rollback" [] Nothing => Rollout, "roll back";
 
     LIST_AUDIT: GET "/audit" ["limit", "cursor"] Nothing => Page<AuditRecord>, "read the audit log";
+    EXPORT_AUDIT: GET "/audit/export" ["format", "from", "follow"]
+        Nothing => TextStream, "export the audit log";
+    PREVIEW_ERASURE: GET "/audit/erasures/preview" ["subject"]
+        Nothing => Erasure, "look at the erasure";
+    ERASE: POST "/audit/erasures" [] ErasureCreate => Erasure, "erase";
     AUDIT_HEAD: GET "/audit/head" [] Nothing => AuditHead, "read the head of the audit log";
 
     TELEMETRY_SUMMARY: GET "/telemetry/summary" ["device_id", "since"]

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::endpoints::Nothing;
+use super::endpoints::{Nothing, TextStream};
 use super::error::{NoAnswer, classify};
 use super::retry::{self, Trouble};
 use super::types::{Page, Problem, Whole};
@@ -195,6 +195,35 @@ impl<Req: Serialize, Res> Call<'_, Req, Res> {
     pub fn body(mut self, body: &Req) -> Self {
         self.body = Some(serde_json::to_vec(body).map_err(|e| e.to_string()));
         self
+    }
+}
+
+impl Call<'_, Nothing, TextStream> {
+    /// Sends the request and hands every piece of the answer to `take`, until the answer or the
+    /// interest ends. Not tried again: pieces may have been taken already.
+    ///
+    /// # Errors
+    /// What [`ClientError`] names; an answer that breaks off is one.
+    pub async fn stream(
+        self,
+        mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<(), ClientError> {
+        assert!(self.rest.is_empty(), "the path lacks {}", self.rest);
+        let (client, operation) = (self.client, self.operation);
+        let request = client.http.request(self.method, self.url);
+        let sent = request.bearer_auth(client.token.reveal()).send().await;
+        let mut response = sent.map_err(|error| client.no_answer(&error).1)?;
+        if !response.status().is_success() {
+            let refused = client.read(operation, response).await.err();
+            return Err(refused.expect("the status is no success").1);
+        }
+        while let Some(piece) =
+            response.chunk().await.map_err(|error| client.no_answer(&error).1)?
+        {
+            take(&piece)
+                .map_err(|source| ClientError::File { path: "the output".to_owned(), source })?;
+        }
+        Ok(())
     }
 }
 

@@ -342,7 +342,24 @@ pub struct AuditRecord {
 pub struct Actor {
     pub kind: String,
     pub id: String,
-    pub name: String,
+    /// None if the person was erased.
+    pub name: Option<String>,
+}
+
+/// Whom to erase.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct ErasureCreate {
+    pub subject: String,
+}
+
+/// What erasing takes, or took.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct Erasure {
+    pub subject: String,
+    pub records: u64,
+    pub erased_at: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

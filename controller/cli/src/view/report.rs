@@ -2,7 +2,7 @@
 
 use super::human::{NONE, absolute, amount, bytes, or_none, relative, seconds};
 use super::{Style, fields, table};
-use crate::client::types::{AuditHead, AuditRecord, TelemetryPoint, TelemetrySummary};
+use crate::client::types::{AuditHead, AuditRecord, Erasure, TelemetryPoint, TelemetrySummary};
 
 pub fn audit(records: &[AuditRecord], style: Style) -> String {
     if records.is_empty() {
@@ -18,9 +18,10 @@ pub fn audit(records: &[AuditRecord], style: Style) -> String {
             Some(name) => format!("{} {name}", r.resource.kind),
             None => format!("{} {}", r.resource.kind, r.resource.id),
         };
-        let actor = match r.actor.name.as_str() {
-            "" => or_none(Some(&r.actor.id)).to_owned(),
-            name => name.to_owned(),
+        let actor = match r.actor.name.as_deref() {
+            None => format!("{} (erased)", r.actor.id),
+            Some("") => or_none(Some(&r.actor.id)).to_owned(),
+            Some(name) => name.to_owned(),
         };
         [
             r.sequence.map_or_else(|| NONE.to_owned(), |n| n.to_string()),
@@ -32,6 +33,27 @@ pub fn audit(records: &[AuditRecord], style: Style) -> String {
         ]
     };
     table(style, [">NO", "TIME", "ACTOR", "ACTION", "RESOURCE", "OUTCOME"], records.iter().map(row))
+}
+
+pub fn erasure(erasure: &Erasure) -> String {
+    fields(&[
+        ("Subject", erasure.subject.clone()),
+        ("Records", amount(erasure.records)),
+        ("Erased", erasure.erased_at.as_deref().map_or_else(|| "no".to_owned(), absolute)),
+    ])
+}
+
+/// Asks for consent to an erasure.
+pub fn erasure_preview(erasure: &Erasure) -> String {
+    format!(
+        "Names, addresses and details of {} go from {} for good.\n\
+         The records themselves and the proofs of the log stay valid.",
+        erasure.subject,
+        match erasure.records {
+            1 => "1 audit record".to_owned(),
+            n => format!("{} audit records", amount(n)),
+        }
+    )
 }
 
 pub fn head(head: &AuditHead) -> String {

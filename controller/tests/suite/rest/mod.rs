@@ -1,6 +1,7 @@
 //! The REST API's tests.
 
 mod access;
+mod audit;
 mod document;
 mod idempotency;
 mod isolation;

@@ -102,6 +102,16 @@ impl Rest {
         self.send(Method::GET, path, &[("authorization", &format!("Bearer {token}"))], None).await
     }
 
+    /// A body that is no JSON.
+    pub(crate) async fn text(&self, token: &str, path: &str) -> String {
+        let request = Request::get(path).header("authorization", format!("Bearer {token}"));
+        let request = request.body(Body::empty()).unwrap();
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        let bytes = to_bytes(response.into_body(), 16 << 20).await.unwrap();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
     pub(crate) async fn post(&self, token: &str, path: &str, body: Value) -> Answer {
         let token = format!("Bearer {token}");
         self.send(Method::POST, path, &[("authorization", &token)], Some(&body.to_string())).await

@@ -1,0 +1,82 @@
+//! Erasing a person from what stands beside the audit log, over REST.
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa_axum::routes;
+
+use super::extract::{Body, InQuery};
+use super::route::Routes;
+use crate::admin::erasures as use_case;
+use crate::app::App;
+use crate::policy::Action;
+use crate::problem::Problem;
+use crate::scope::TenantScope;
+
+/// The routes.
+pub fn routes() -> Routes {
+    Routes::new()
+        .add(Action::ErasurePreview, routes!(preview))
+        .add(Action::ErasureCreate, routes!(create))
+}
+
+/// Whom.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct SubjectQuery {
+    /// `user:<id>`, `token:<id>` or `service_account:<id>`, as audit records name actors.
+    subject: String,
+}
+
+/// Whom to erase.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ErasureRequest {
+    /// `user:<id>`, `token:<id>` or `service_account:<id>`, as audit records name actors.
+    subject: String,
+}
+
+/// What erasing takes, or took.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Erasure {
+    subject: String,
+    /// Records whose names, addresses and details of the subject go. The records stay.
+    records: u64,
+    /// When it was erased; null before.
+    erased_at: Option<String>,
+}
+
+impl From<use_case::Erased> for Erasure {
+    fn from(erased: use_case::Erased) -> Self {
+        Self {
+            subject: erased.subject.as_str().to_owned(),
+            records: erased.records,
+            erased_at: erased.erased_at.map(|at| at.rfc3339()),
+        }
+    }
+}
+
+/// Says what erasing a person would take; nothing is changed.
+#[utoipa::path(get, path = "/audit/erasures/preview", tag = "audit", params(SubjectQuery),
+    responses((status = 200, body = Erasure)))]
+async fn preview(
+    State(app): State<App>,
+    scope: TenantScope,
+    InQuery(query): InQuery<SubjectQuery>,
+) -> Result<Json<Erasure>, Problem> {
+    let subject = use_case::parse(&query.subject)?;
+    Ok(Json(use_case::preview(&app, &scope, subject).await?.into()))
+}
+
+/// Erases a person: names, addresses and details beside the log go for good, the tree stays valid.
+#[utoipa::path(post, path = "/audit/erasures", tag = "audit", request_body = ErasureRequest,
+    responses((status = 200, body = Erasure)))]
+async fn create(
+    State(app): State<App>,
+    scope: TenantScope,
+    Body(body): Body<ErasureRequest>,
+) -> Result<Json<Erasure>, Problem> {
+    let subject = use_case::parse(&body.subject)?;
+    Ok(Json(use_case::erase(&app, &scope, subject).await?.into()))
+}

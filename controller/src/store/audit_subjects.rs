@@ -1,0 +1,215 @@
+//! What stands beside the audit log: clear values of records, and the salts of those whose data they
+//! are. Erasing a subject is done here and cannot be undone.
+
+use std::collections::BTreeMap;
+
+use ring::rand::{SecureRandom, SystemRandom};
+use sqlx::Row;
+
+use super::{Conn, StoreError, Write, parse_json, to_json};
+use crate::audit::seal::{Beside, SALT_BYTES, Salt, Subject};
+use crate::clock::Timestamp;
+use crate::scope::Scope;
+
+/// The subject's salt, made if it has none yet; none if the subject was erased.
+pub(crate) async fn salt<S: Scope>(
+    write: &mut Write<S>,
+    subject: &Subject,
+    now: Timestamp,
+) -> Result<Option<Salt>, StoreError> {
+    if let Some(known) = find_salt(write, subject).await? {
+        return Ok(known);
+    }
+    let mut fresh: Salt = [0; SALT_BYTES];
+    let random = SystemRandom::new().fill(&mut fresh);
+    random.map_err(|_| damaged(subject, "the operating system gave no random bytes"))?;
+    let key = write.key();
+    sqlx::query(
+        "INSERT INTO audit_subjects (tenant_id, subject, salt, created_at_us) \
+         VALUES ($1, $2, $3, $4) ON CONFLICT (tenant_id, subject) DO NOTHING",
+    )
+    .bind(key)
+    .bind(subject.as_str().to_owned())
+    .bind(fresh.to_vec())
+    .bind(now.0)
+    .execute(write.db())
+    .await
+    .map_err(StoreError::doing("keeping the salt of an audit subject"))?;
+    // Somebody else may have been faster.
+    Ok(find_salt(write, subject).await?.flatten())
+}
+
+/// Outer none: not known here. Inner none: erased.
+async fn find_salt<S: Scope>(
+    conn: &mut Conn<S>,
+    subject: &Subject,
+) -> Result<Option<Option<Salt>>, StoreError> {
+    let key = conn.key();
+    let row = sqlx::query("SELECT salt FROM audit_subjects WHERE tenant_id = $1 AND subject = $2")
+        .bind(key)
+        .bind(subject.as_str().to_owned())
+        .fetch_optional(conn.db())
+        .await
+        .map_err(StoreError::doing("reading the salt of an audit subject"))?;
+    let Some(row) = row else { return Ok(None) };
+    let salt: Option<Vec<u8>> = row.get("salt");
+    let Some(salt) = salt else { return Ok(Some(None)) };
+    let salt = Salt::try_from(salt.as_slice()).map_err(|_| damaged(subject, "a salt's length"))?;
+    Ok(Some(Some(salt)))
+}
+
+fn damaged(subject: &Subject, what: &str) -> StoreError {
+    let id = subject.as_str().to_owned();
+    StoreError::Damaged { table: "audit_subjects", id, what: what.to_owned() }
+}
+
+/// Keeps what stands beside the record `id`, but for subjects that were erased meanwhile.
+pub(crate) async fn keep<S: Scope>(
+    write: &mut Write<S>,
+    id: &str,
+    beside: &[Beside],
+) -> Result<(), StoreError> {
+    for one in beside {
+        let key = write.key();
+        sqlx::query(
+            "INSERT INTO audit_beside (tenant_id, id, subject, clear_values) \
+             SELECT $1, $2, $3, $4 WHERE NOT EXISTS ( \
+               SELECT 1 FROM audit_subjects \
+               WHERE tenant_id = $1 AND subject = $3 AND salt IS NULL)",
+        )
+        .bind(key)
+        .bind(id.to_owned())
+        .bind(one.subject.as_str().to_owned())
+        .bind(to_json(&one.values))
+        .execute(write.db())
+        .await
+        .map_err(StoreError::doing("keeping what stands beside an audit record"))?;
+    }
+    Ok(())
+}
+
+/// What stands beside the records from `first` to `last`, by record.
+pub(crate) async fn beside<S: Scope>(
+    conn: &mut Conn<S>,
+    first: &str,
+    last: &str,
+) -> Result<BTreeMap<String, Vec<Beside>>, StoreError> {
+    let key = conn.key();
+    let rows = sqlx::query(
+        "SELECT id, subject, clear_values FROM audit_beside \
+         WHERE tenant_id = $1 AND id >= $2 AND id <= $3",
+    )
+    .bind(key)
+    .bind(first.to_owned())
+    .bind(last.to_owned())
+    .fetch_all(conn.db())
+    .await
+    .map_err(StoreError::doing("reading what stands beside the audit log"))?;
+    let mut all: BTreeMap<String, Vec<Beside>> = BTreeMap::new();
+    for row in rows {
+        let id: String = row.get("id");
+        let subject: String = row.get("subject");
+        let subject = Subject::parse(&subject).ok_or_else(|| StoreError::Damaged {
+            table: "audit_beside",
+            id: id.clone(),
+            what: format!("subject {subject:?}"),
+        })?;
+        let values = parse_json("audit_beside", &id, &row.get::<String, _>("clear_values"))?;
+        all.entry(id).or_default().push(Beside { subject, values });
+    }
+    Ok(all)
+}
+
+/// The salts of some subjects, for somebody who is to check commitments.
+pub async fn salts<S: Scope>(
+    conn: &mut Conn<S>,
+    subjects: impl IntoIterator<Item = Subject>,
+) -> Result<BTreeMap<Subject, Salt>, StoreError> {
+    let mut all = BTreeMap::new();
+    for subject in subjects {
+        if let Some(Some(salt)) = find_salt(conn, &subject).await? {
+            all.insert(subject, salt);
+        }
+    }
+    Ok(all)
+}
+
+/// What erasing a subject takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Erasure {
+    /// Records whose values about the subject go.
+    pub records: u64,
+    /// When it was erased before.
+    pub erased_at: Option<Timestamp>,
+}
+
+/// What erasing would take; nothing is changed.
+pub async fn erasure<S: Scope>(
+    conn: &mut Conn<S>,
+    subject: &Subject,
+) -> Result<Option<Erasure>, StoreError> {
+    let key = conn.key();
+    let row = sqlx::query(
+        "SELECT s.erased_at_us, (SELECT CAST(count(*) AS BIGINT) FROM audit_beside b \
+           WHERE b.tenant_id = s.tenant_id AND b.subject = s.subject) AS records \
+         FROM audit_subjects s WHERE s.tenant_id = $1 AND s.subject = $2",
+    )
+    .bind(key)
+    .bind(subject.as_str().to_owned())
+    .fetch_optional(conn.db())
+    .await
+    .map_err(StoreError::doing("looking at what an erasure takes"))?;
+    Ok(row.map(|row| Erasure {
+        records: row.get::<i64, _>("records").unsigned_abs(),
+        erased_at: row.get::<Option<i64>, _>("erased_at_us").map(Timestamp),
+    }))
+}
+
+/// Erases a subject: its salt and every value that stands beside the log, waiting records included.
+/// The leaves stay. False if there is no such subject or it was erased before.
+pub async fn erase<S: Scope>(
+    write: &mut Write<S>,
+    subject: &Subject,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let doing = "erasing an audit subject";
+    let key = write.key();
+    let done = sqlx::query(
+        "UPDATE audit_subjects SET salt = NULL, erased_at_us = $3 \
+         WHERE tenant_id = $1 AND subject = $2 AND salt IS NOT NULL",
+    )
+    .bind(key.clone())
+    .bind(subject.as_str().to_owned())
+    .bind(now.0)
+    .execute(write.db())
+    .await
+    .map_err(StoreError::doing(doing))?;
+    sqlx::query("DELETE FROM audit_beside WHERE tenant_id = $1 AND subject = $2")
+        .bind(key.clone())
+        .bind(subject.as_str().to_owned())
+        .execute(write.db())
+        .await
+        .map_err(StoreError::doing(doing))?;
+    let waiting: Vec<(String, String)> =
+        sqlx::query_as("SELECT id, beside FROM audit_outbox WHERE tenant_id = $1")
+            .bind(key.clone())
+            .fetch_all(write.db())
+            .await
+            .map_err(StoreError::doing(doing))?;
+    for (id, text) in waiting {
+        let mut beside: Vec<Beside> = parse_json("audit_outbox", &id, &text)?;
+        let before = beside.len();
+        beside.retain(|one| one.subject != *subject);
+        if beside.len() == before {
+            continue;
+        }
+        sqlx::query("UPDATE audit_outbox SET beside = $3 WHERE tenant_id = $1 AND id = $2")
+            .bind(key.clone())
+            .bind(id)
+            .bind(to_json(&beside))
+            .execute(write.db())
+            .await
+            .map_err(StoreError::doing(doing))?;
+    }
+    Ok(done.rows_affected() == 1)
+}
