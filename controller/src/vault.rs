@@ -66,6 +66,8 @@ pub enum SecretKind {
     TenantKek,
     /// A version's data key (32 bytes), wrapped by its tenant's key-encryption key.
     DataKey,
+    /// Private key of an audit log (PKCS#8).
+    AuditLogKey,
     /// The answer to a request with an idempotency key: it may hold a token that is shown once.
     Answer,
 }
@@ -79,6 +81,7 @@ impl fmt::Display for SecretKind {
             Self::ChunkSecret => "chunk secret",
             Self::TenantKek => "tenant key-encryption key",
             Self::DataKey => "data key",
+            Self::AuditLogKey => "audit log key",
             Self::Answer => "stored answer",
         })
     }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod artifact;
+pub mod audit;
 pub mod generation;
 pub mod ids;
 pub mod keywrap;

@@ -199,6 +199,44 @@ fn the_audit_log_is_exported_and_a_person_erased_after_a_preview() {
 }
 
 #[test]
+fn the_audit_log_is_verified_without_the_controller() {
+    let controller = Controller::start().with_tenant();
+    controller.ok(&["token", "create", "ci", "--role", "viewer"]);
+    let (key, bundle) = (controller.path("audit.key"), controller.path("audit.bundle"));
+    let kept = controller.path("kept.checkpoint");
+    let began = Instant::now();
+    // Records are sequenced and signed a moment later.
+    while !controller.run(&["audit", "checkpoint"]).status.success() {
+        assert!(began.elapsed() < START_TIMEOUT);
+    }
+    std::fs::write(&key, controller.ok(&["audit", "key"])).unwrap();
+    let watch = ["audit", "watch", &kept, "--key", &key];
+    assert!(controller.ok(&watch).contains("First look"));
+    controller.ok(&["token", "create", "ci2", "--role", "viewer"]);
+    // The tenant itself, and the two tokens above.
+    let began = Instant::now();
+    while !controller.ok(&watch).contains("3 now") {
+        assert!(began.elapsed() < START_TIMEOUT, "{}", controller.ok(&watch));
+    }
+    assert!(controller.ok(&["audit", "proof", "0", "--key", &key]).contains("Record 0 is in"));
+    controller.ok(&["audit", "bundle", &bundle]);
+    controller.ok(&["logout"]);
+
+    // From here on there is no controller to ask.
+    let verify = ["audit", "verify", &bundle, "--key", &key, "--since", &kept];
+    let text = controller.ok(&verify);
+    assert!(text.contains("3 records") && text.contains("agrees with 1 checkpoint"), "{text}");
+    let whole = std::fs::read_to_string(&bundle).unwrap();
+    std::fs::write(&bundle, whole.replacen("token:create", "token:revoke", 1)).unwrap();
+    controller.fails(&verify, 1, "record 1 was changed");
+    std::fs::write(&bundle, &whole[..whole.len() - 2]).unwrap();
+    controller.fails(&verify, 1, "NOT VERIFIED");
+    std::fs::write(&bundle, whole.lines().next().unwrap()).unwrap();
+    controller.fails(&verify, 1, "ends before record 0");
+    controller.fails(&["audit", "verify", &bundle, "--key", "absent"], 2, "neither a key nor");
+}
+
+#[test]
 fn an_empty_fleet_says_what_to_do_next() {
     let controller = Controller::start().with_tenant();
     let check = |arguments: &[&str], expected: &str| {

@@ -23,6 +23,7 @@ pub fn routes() -> Routes {
         .add(Action::AuditRead, routes!(list))
         .add(Action::AuditRead, routes!(head))
         .merge(super::audit_export::routes())
+        .merge(super::audit_proofs::routes())
         .merge(super::erasures::routes())
 }
 

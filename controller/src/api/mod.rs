@@ -3,6 +3,7 @@
 
 pub mod audit;
 mod audit_export;
+mod audit_proofs;
 pub mod auth;
 pub mod devices;
 pub mod enrolment_tokens;

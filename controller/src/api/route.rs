@@ -69,7 +69,12 @@ impl Routes {
     }
 
     pub(super) fn into_parts(self) -> (Router<App>, utoipa::openapi::OpenApi) {
-        self.0.split_for_parts()
+        let (router, mut document) = self.0.split_for_parts();
+        // A parameter that takes the rest of a path is an ordinary one to those who call it.
+        let paths = std::mem::take(&mut document.paths.paths);
+        document.paths.paths =
+            paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
+        (router, document)
     }
 }
 

@@ -1,12 +1,13 @@
 //! The audit log: what is recorded, in which words. A record is written in the transaction of the
 //! action it describes (see `store::Write`), never after it; the sequencer makes leaves of records.
 
+pub mod checkpointer;
 pub mod event;
 pub mod export;
-pub mod merkle;
 pub mod record;
 pub mod seal;
 pub mod sequencer;
+pub mod tree;
 
 use serde::{Deserialize, Serialize};
 

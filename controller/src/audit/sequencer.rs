@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use edgeformer_proto::ids::TenantId;
 
-use super::merkle::leaf_hash;
+use super::{checkpointer, tree};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::scope::{InstallationScope, Scope, TenantScope};
 use crate::store::{Store, StoreError, audit_log, tenants};
+use edgeformer_proto::audit::merkle::leaf_hash;
 
 /// Leaves per transaction: a few milliseconds of work, so that other writers are not held up.
 const BATCH: i64 = 500;
@@ -28,6 +29,8 @@ pub async fn run(app: App) {
     loop {
         if let Err(error) = sequence_all(&app.store, app.now()).await {
             tracing::error!(%error, "audit records are not being sequenced; trying again");
+        } else if let Err(error) = checkpointer::sign_all(&app).await {
+            tracing::error!(%error, "the audit log is not being signed; trying again");
         }
         tokio::select! {
             () = app.nudges.audit.notified() => {}
@@ -101,6 +104,7 @@ async fn sequence_batch<S: Scope>(
     for (sequence, waiting, leaf) in leaves {
         audit_log::append(&mut write, sequence, waiting, &leaf).await?;
     }
+    tree::extend(&mut write).await?;
     write.commit(now).await?;
     Ok(added)
 }

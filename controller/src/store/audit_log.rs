@@ -7,12 +7,12 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::{Conn, StoreError, Write, audit_subjects, parse_json, to_json};
-use crate::audit::merkle::{Hash, Tree};
 use crate::audit::record::Draft;
 use crate::audit::seal::Beside;
 use crate::audit::{Event, Intent, Outcome};
 use crate::clock::{ClockQuality, Timestamp};
 use crate::scope::Scope;
+use edgeformer_proto::audit::merkle::{Hash, Tree};
 
 /// Puts a record into the outbox of the running transaction.
 pub(crate) async fn enqueue<S: Scope>(
@@ -203,6 +203,45 @@ pub async fn from<S: Scope>(
     .await
     .map_err(StoreError::doing("reading the audit log"))?;
     events(conn, &rows).await
+}
+
+/// A row of the log as it is hashed.
+#[derive(Debug, Clone)]
+pub struct Raw {
+    /// Its place.
+    pub sequence: u64,
+    /// Its id.
+    pub id: String,
+    /// The bytes that are hashed.
+    pub record: String,
+    /// The hash that the log has for them.
+    pub leaf: Vec<u8>,
+}
+
+/// Rows of the log from `first` on.
+pub async fn raw<S: Scope>(
+    conn: &mut Conn<S>,
+    first: u64,
+    limit: u64,
+) -> Result<Vec<Raw>, StoreError> {
+    let key = conn.key();
+    let rows = sqlx::query(
+        "SELECT sequence, id, record, leaf_sha256 FROM audit_log \
+         WHERE tenant_id = $1 AND sequence >= $2 ORDER BY sequence LIMIT $3",
+    )
+    .bind(key)
+    .bind(first.cast_signed())
+    .bind(limit.cast_signed())
+    .fetch_all(conn.db())
+    .await
+    .map_err(StoreError::doing("reading rows of the audit log"))?;
+    let read = |row: &AnyRow| Raw {
+        sequence: row.get::<i64, _>("sequence").unsigned_abs(),
+        id: row.get("id"),
+        record: row.get("record"),
+        leaf: row.get("leaf_sha256"),
+    };
+    Ok(rows.iter().map(read).collect())
 }
 
 async fn events<S: Scope>(conn: &mut Conn<S>, rows: &[AnyRow]) -> Result<Vec<Event>, StoreError> {

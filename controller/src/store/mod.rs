@@ -8,6 +8,7 @@ pub mod api_tokens;
 pub mod assignments;
 pub mod audit_log;
 pub mod audit_subjects;
+pub mod audit_tree;
 pub mod candidates;
 pub mod connect;
 pub mod devices;

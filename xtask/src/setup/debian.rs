@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail};
 use crate::paths::on_path;
 use crate::shell;
 
+/// Where Debian keeps the sources of golang.org/x/mod.
+const GO_LIBRARIES: &str = "/usr/share/gocode/src/golang.org/x/mod/sumdb";
 /// Where Debian keeps the server binaries, one directory per major version.
 const POSTGRES_LIB: &str = "/usr/lib/postgresql";
 
@@ -28,6 +30,17 @@ fn find_postgres() -> Option<PathBuf> {
     versions.sort_by_key(|bin| major_version(bin));
     let on_path = || on_path("initdb")?.parent().map(Path::to_path_buf);
     versions.pop().or_else(|| on_path().filter(|bin| is_whole(bin)))
+}
+
+/// Go and its libraries for transparency logs: the tests have them verify the audit log.
+pub(super) fn go() -> Result<()> {
+    if on_path("go").is_none() {
+        install("golang-go")?;
+    }
+    if !Path::new(GO_LIBRARIES).is_dir() {
+        install("golang-golang-x-mod-dev")?;
+    }
+    Ok(())
 }
 
 fn is_whole(bin: &Path) -> bool {

@@ -48,6 +48,10 @@ pub fn run(needs: Needs) -> Result<Tools> {
                 .context("setup: PostgreSQL for the store tests")?,
         ),
     };
+    if needs == Needs::Tests {
+        waiting("Go, which verifies the audit log", debian::go)
+            .context("setup: Go for the audit log's tests")?;
+    }
     let python = waiting("Python environment with the openai client", python::python)
         .context("setup: Python environment")?;
     let model = waiting("model SmolLM2-135M-Instruct (98 MB)", model::model)

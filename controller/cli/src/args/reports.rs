@@ -65,6 +65,75 @@ Examples:
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
     },
+    /// Show the public key that signs the log; keep it apart from the controller
+    #[command(after_help = "\
+Examples:
+  edgeformer audit key > audit.key")]
+    Key,
+    /// Print the newest signed checkpoint, a signed note
+    #[command(after_help = "\
+Examples:
+  edgeformer audit checkpoint > checkpoints/$(date +%F)")]
+    Checkpoint,
+    /// Write a part of the log with all that it takes to verify it offline
+    #[command(after_help = "\
+Examples:
+  edgeformer audit bundle audit.bundle
+  edgeformer audit bundle q3.bundle --from 1200 --to 5400 --sealed")]
+    Bundle {
+        /// The new file
+        file: PathBuf,
+        /// Number of the first record
+        #[arg(long, value_name = "NO", default_value_t = 0)]
+        from: u64,
+        /// One after the last record; all that is signed unless given
+        #[arg(long, value_name = "NO")]
+        to: Option<u64>,
+        /// Leave out names, addresses and what changed; the proof holds without them
+        #[arg(long)]
+        sealed: bool,
+    },
+    /// Verify a bundle offline, with the log's public key and nothing else
+    #[command(after_help = "\
+Examples:
+  edgeformer audit verify audit.bundle --key audit.key
+  edgeformer audit verify audit.bundle --key audit.key --since checkpoints/2026-09-01
+  edgeformer audit verify audit.bundle --key audit.key --witness 'witness.example+…'")]
+    Verify {
+        /// The bundle
+        bundle: PathBuf,
+        /// The key, or a file that holds it
+        #[arg(long, value_name = "KEY")]
+        key: String,
+        /// A checkpoint of this log that was kept: the log must still begin with what it says
+        #[arg(long, value_name = "FILE")]
+        since: Vec<PathBuf>,
+        /// Key of a witness that must have signed
+        #[arg(long, value_name = "KEY")]
+        witness: Vec<String>,
+    },
+    /// Check that one record is in the signed log
+    #[command(after_help = "\
+Examples:
+  edgeformer audit proof 41 --key audit.key")]
+    Proof {
+        /// Number of the record
+        sequence: u64,
+        /// The key, or a file that holds it
+        #[arg(long, value_name = "KEY")]
+        key: String,
+    },
+    /// Check that the log only grew since a checkpoint that was kept, and print the newest one
+    #[command(after_help = "\
+Examples:
+  edgeformer audit watch last.checkpoint --key audit.key")]
+    Watch {
+        /// The checkpoint that was kept; replaced by the newest one when the check holds
+        checkpoint: PathBuf,
+        /// The key, or a file that holds it
+        #[arg(long, value_name = "KEY")]
+        key: String,
+    },
     /// Erase a person: names, addresses and details beside the log go, the log stays valid
     #[command(after_help = "\
 Examples:

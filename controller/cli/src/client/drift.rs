@@ -277,7 +277,9 @@ fn body(
             faults.push(format!("{place}: the API does not take a file"));
         }
         Described::File => {}
-        Described::Text if content["application/jsonl"].is_null() => {
+        Described::Text
+            if content["application/jsonl"].is_null() && content["text/plain"].is_null() =>
+        {
             faults.push(format!("{place}: the API does not answer with lines"));
         }
         Described::Text => {}

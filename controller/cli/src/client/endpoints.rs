@@ -101,6 +101,14 @@ endpoints! {
     LIST_AUDIT: GET "/audit" ["limit", "cursor"] Nothing => Page<AuditRecord>, "read the audit log";
     EXPORT_AUDIT: GET "/audit/export" ["format", "from", "follow"]
         Nothing => TextStream, "export the audit log";
+    AUDIT_KEY: GET "/audit/key" [] Nothing => AuditKey, "read the key of the audit log";
+    AUDIT_CHECKPOINT: GET "/audit/checkpoint" [] Nothing => TextStream, "read the checkpoint";
+    AUDIT_BUNDLE: GET "/audit/bundle" ["from", "to", "sealed"]
+        Nothing => TextStream, "export the bundle";
+    PROVE_INCLUSION: GET "/audit/proofs/inclusion" ["sequence", "size"]
+        Nothing => AuditProof, "prove the record";
+    PROVE_CONSISTENCY: GET "/audit/proofs/consistency" ["first", "size"]
+        Nothing => AuditProof, "prove that the log only grew";
     PREVIEW_ERASURE: GET "/audit/erasures/preview" ["subject"]
         Nothing => Erasure, "look at the erasure";
     ERASE: POST "/audit/erasures" [] ErasureCreate => Erasure, "erase";

@@ -17,7 +17,7 @@ use reqwest::{Certificate, Url};
 
 pub use endpoints::Endpoint;
 pub use error::{ClientError, Distrust};
-pub use request::{Answer, List, Outcome};
+pub use request::{Answer, Call, List, Outcome};
 pub use upload::{Upload, digest_file};
 
 use edgeformer_proto::token::Token;

@@ -346,6 +346,22 @@ pub struct Actor {
     pub name: Option<String>,
 }
 
+/// The public key of the log.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct AuditKey {
+    pub key: String,
+}
+
+/// A proof and the newest checkpoint.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct AuditProof {
+    pub leaf: Option<String>,
+    pub hashes: Vec<String>,
+    pub checkpoint: String,
+}
+
 /// Whom to erase.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]

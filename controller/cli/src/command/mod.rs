@@ -2,6 +2,7 @@
 //! showing the answer.
 
 mod access;
+mod audit;
 mod consent;
 mod device;
 mod follow;
@@ -12,6 +13,7 @@ mod rollout;
 
 use clap::CommandFactory as _;
 
+use crate::args::reports::Audit;
 use crate::args::{Cli, Command};
 use crate::client::Client;
 use crate::config;
@@ -46,6 +48,9 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         }
         Command::Login(args) => return login::login(&cli.connection, args, screen).await,
         Command::Logout => return login::logout(&screen),
+        Command::Audit(Audit::Verify { bundle, key, since, witness }) => {
+            return audit::verify(&screen, bundle, key, since, witness);
+        }
         _ => {}
     }
     let saved = match needs_saved(&cli.connection) {
@@ -62,7 +67,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Device(command) => device::run(&context, command).await,
         Command::Model(command) => model::run(&context, command).await,
         Command::Rollout(command) => rollout::run(&context, command).await,
-        Command::Audit(command) => report::audit(&context, command).await,
+        Command::Audit(command) => audit::run(&context, command).await,
         Command::Telemetry(command) => report::telemetry(&context, command).await,
         Command::Completion { .. } | Command::Login(_) | Command::Logout => Ok(Exit::Done),
     }

@@ -1,5 +1,7 @@
 //! The audit log and telemetry.
 
+use edgeformer_proto::audit::bundle::Verified;
+
 use super::human::{NONE, absolute, amount, bytes, or_none, relative, seconds};
 use super::{Style, fields, table};
 use crate::client::types::{AuditHead, AuditRecord, Erasure, TelemetryPoint, TelemetrySummary};
@@ -41,6 +43,35 @@ pub fn erasure(erasure: &Erasure) -> String {
         ("Records", amount(erasure.records)),
         ("Erased", erasure.erased_at.as_deref().map_or_else(|| "no".to_owned(), absolute)),
     ])
+}
+
+/// What an offline verification found.
+pub fn verified(found: &Verified, kept: usize) -> String {
+    let Verified { checkpoint, from, to, opened, withheld, times, witnesses } = found;
+    let mut lines = vec![
+        ("Verified", format!("{} records, {from} up to {to}", to - from)),
+        ("Log", checkpoint.origin.clone()),
+        ("Signed", format!("{} records, root {}", checkpoint.size, base64(&checkpoint.root))),
+    ];
+    if let Some((first, last)) = times {
+        lines.push(("Time", format!("{} to {}", absolute(first), absolute(last))));
+    }
+    lines.push(("Values", format!("{opened} match their commitments, {withheld} are not shown")));
+    if kept > 0 {
+        lines.push(("History", format!("agrees with {kept} checkpoints that were kept")));
+    }
+    for (name, time_s) in witnesses {
+        let at = i64::try_from(*time_s).ok();
+        let at = at.and_then(|s| time::OffsetDateTime::from_unix_timestamp(s).ok());
+        let at = at.map_or_else(|| NONE.to_owned(), |at| at.to_string());
+        lines.push(("Witness", format!("{name}, {at}")));
+    }
+    fields(&lines)
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
 /// Asks for consent to an erasure.

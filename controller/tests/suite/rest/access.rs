@@ -25,6 +25,7 @@ fn routes() -> Vec<(Method, String, Action)> {
                     "{id}" => DeviceId::new().to_string(),
                     "{name}" => "no-such-model".to_owned(),
                     "{version}" => "1.0.0".to_owned(),
+                    "{path}" => "checkpoint".to_owned(),
                     part => part.to_owned(),
                 })
                 .collect::<Vec<_>>()

@@ -1,6 +1,8 @@
 //! Every route that names a thing, as the admin of another tenant: nothing is there.
 
 use edgeformer_controller::api;
+use edgeformer_controller::audit::{checkpointer, sequencer};
+use edgeformer_controller::clock::Clock;
 use edgeformer_gguf::{TensorSpec, TensorType, Value as Meta, Writer};
 use http::Method;
 use serde_json::{Value, json};
@@ -44,13 +46,15 @@ async fn one_of_everything(rest: &Rest, tenant: &str, admin: &str) -> Things {
 }
 
 impl Things {
-    /// Every route with a parameter, filled in with what there is. Publishing is left out: it
-    /// makes a thing of the caller's own, whatever others have under that name.
+    /// Every route with a parameter, filled in with what there is. Left out are
+    /// publishing, which makes a thing of the caller's own whatever others have under that name, and
+    /// the files of the audit log, which every tenant has under the same names.
     fn routes(&self) -> Vec<(Method, String)> {
         let document = serde_json::to_value(api::document()).unwrap();
         let mut routes = Vec::new();
         for (path, item) in document["paths"].as_object().unwrap() {
-            if !path.contains('{') || path.ends_with("/payload") {
+            let own = path.ends_with("/payload") || path.ends_with("/audit/log/{path}");
+            if !path.contains('{') || own {
                 continue;
             }
             let id = match path.split('/').nth(3).unwrap() {
@@ -115,6 +119,14 @@ async fn every_route_hides_another_tenants_things() {
         let text = Value::to_string(&answer.body);
         for hidden in ["secret-", &things.device, &things.rollout, &tenant] {
             assert!(!text.contains(hidden), "{list} shows {hidden}: {text}");
+        }
+    }
+    sequencer::sequence_all(&rest.app.store, rest.clock.now()).await.unwrap();
+    checkpointer::sign_all(&rest.app).await.unwrap();
+    for log in ["audit/export", "audit/bundle", "audit/checkpoint", "audit/log/checkpoint"] {
+        let text = rest.text(&stranger, &format!("/api/v1/{log}")).await;
+        for hidden in ["secret-", &things.device, &things.rollout, &tenant] {
+            assert!(!text.contains(hidden), "{log} shows {hidden}: {text}");
         }
     }
 }

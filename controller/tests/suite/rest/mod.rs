@@ -2,6 +2,7 @@
 
 mod access;
 mod audit;
+mod audit_proofs;
 mod document;
 mod idempotency;
 mod isolation;

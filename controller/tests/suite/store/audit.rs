@@ -1,10 +1,10 @@
-use edgeformer_controller::audit::merkle::{Tree, leaf_hash};
 use edgeformer_controller::audit::seal::{Subject, commit};
 use edgeformer_controller::audit::sequencer::{sequence, sequence_all};
 use edgeformer_controller::audit::{Intent, Outcome, Record, Resource};
 use edgeformer_controller::policy::Action;
 use edgeformer_controller::scope::{InstallationScope, Scope};
 use edgeformer_controller::store::{audit_log, audit_subjects};
+use edgeformer_proto::audit::merkle::{Tree, leaf_hash};
 use serde_json::json;
 
 use crate::on_both_databases;

@@ -60,16 +60,21 @@ pub(crate) struct Rest {
 
 impl Rest {
     pub(crate) async fn start() -> Self {
+        Self::start_on(None).await
+    }
+
+    /// On another database than the embedded one.
+    pub(crate) async fn start_on(database_url: Option<String>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let data = DataDir::new(&dir.path().join("data")).unwrap();
         let new = NewInstallation {
             dir: data.clone(),
-            database_url: None,
+            database_url: database_url.clone(),
             trust_domain: "test.local".into(),
             server_names: vec!["localhost".into()],
         };
         init::init(&new, SystemClock.now()).await.unwrap();
-        let (opened, _) = serve::open(&data, None).await.unwrap();
+        let (opened, _) = serve::open(&data, database_url.as_deref()).await.unwrap();
         let clock = ManualClock::at(SystemClock.now());
         let app = App::new(Parts {
             store: opened.store.clone(),
@@ -102,14 +107,24 @@ impl Rest {
         self.send(Method::GET, path, &[("authorization", &format!("Bearer {token}"))], None).await
     }
 
-    /// A body that is no JSON.
+    /// URL of the embedded database.
+    pub(crate) fn database_url(&self) -> String {
+        connect::sqlite_url(&self.data_dir().join("controller.db"), false)
+    }
+
+    /// A text that is no JSON.
     pub(crate) async fn text(&self, token: &str, path: &str) -> String {
+        String::from_utf8(self.bytes(token, path).await).unwrap()
+    }
+
+    /// A body as it is.
+    pub(crate) async fn bytes(&self, token: &str, path: &str) -> Vec<u8> {
         let request = Request::get(path).header("authorization", format!("Bearer {token}"));
         let request = request.body(Body::empty()).unwrap();
         let response = self.router.clone().oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::OK, "{path}");
         let bytes = to_bytes(response.into_body(), 16 << 20).await.unwrap();
-        String::from_utf8(bytes.to_vec()).unwrap()
+        bytes.to_vec()
     }
 
     pub(crate) async fn post(&self, token: &str, path: &str, body: Value) -> Answer {
@@ -159,8 +174,7 @@ impl Rest {
 
     /// Leaves a key as a crash between commit and answer does.
     pub(crate) async fn forget_answer(&self, key: &str) {
-        let url = connect::sqlite_url(&self.data_dir().join("controller.db"), false);
-        let mut connection = sqlx::AnyConnection::connect(&url).await.unwrap();
+        let mut connection = sqlx::AnyConnection::connect(&self.database_url()).await.unwrap();
         let done =
             sqlx::query("UPDATE idempotency_keys SET status = 1, response = '' WHERE key = $1")
                 .bind(key)

@@ -26,6 +26,11 @@ pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
     sha256(&[&[1], left, right])
 }
 
+/// The root of a tree without leaves: SHA-256 of nothing.
+pub fn root_of_nothing() -> Hash {
+    sha256(&[])
+}
+
 /// A frontier that does not fit its size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -84,7 +89,7 @@ impl Tree {
     pub fn root(&self) -> Hash {
         let mut subtrees = self.frontier.iter().rev();
         let Some(last) = subtrees.next() else {
-            return sha256(&[]);
+            return root_of_nothing();
         };
         subtrees.fold(*last, |right, left| node_hash(left, &right))
     }
