@@ -10,6 +10,7 @@ use tokio::sync::{Notify, broadcast};
 use crate::clock::{Clock, Timestamp};
 use crate::distribution::objects::Objects;
 use crate::distribution::staging::Staging;
+use crate::policy::book::PolicyBook;
 use crate::store::Store;
 use crate::vault::Vault;
 
@@ -63,23 +64,33 @@ pub struct Parts {
 
 /// Shared by every request, session and background component. Cheap to clone.
 #[derive(Clone)]
-pub struct App(Arc<Parts>);
+pub struct App(Arc<Shared>);
+
+struct Shared {
+    parts: Parts,
+    policies: PolicyBook,
+}
 
 impl App {
     /// From its parts.
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(Shared { parts, policies: PolicyBook::default() }))
+    }
+
+    /// The tenants' policies.
+    pub fn policies(&self) -> &PolicyBook {
+        &self.0.policies
     }
 
     /// Now.
     pub fn now(&self) -> Timestamp {
-        self.0.clock.now()
+        self.0.parts.clock.now()
     }
 }
 
 impl Deref for App {
     type Target = Parts;
     fn deref(&self) -> &Parts {
-        &self.0
+        &self.0.parts
     }
 }

@@ -1,6 +1,7 @@
 //! How a use-case fails, in words for operators. `problem` maps these to HTTP; the device listener
 //! maps them to gRPC. Nothing else decides on status codes.
 
+use crate::policy::Refused;
 use crate::store::StoreError;
 
 /// One field of a request that is wrong.
@@ -47,6 +48,9 @@ pub enum AppError {
     /// Allowed, but not with this caller's rights.
     #[error("{0}")]
     Denied(String),
+    /// Policies refuse it for this thing.
+    #[error(transparent)]
+    Refused(Box<Refused>),
     /// Too much of something; try later or with less.
     #[error("{0}")]
     Overloaded(String),
@@ -62,6 +66,12 @@ pub enum AppError {
     /// Something else on our side failed. The text is logged, not shown.
     #[error("{0}")]
     Internal(String),
+}
+
+impl From<Box<Refused>> for AppError {
+    fn from(refused: Box<Refused>) -> Self {
+        Self::Refused(refused)
+    }
 }
 
 impl AppError {

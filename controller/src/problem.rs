@@ -1,11 +1,14 @@
 //! Errors as `application/problem+json` (RFC 9457). Every error answer of the REST API is made here.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::error::{AppError, FieldError};
+use crate::policy::Refused;
 
 /// The body of an error answer.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -40,12 +43,21 @@ pub struct Problem {
     pub detail: String,
     errors: Vec<FieldError>,
     header: Option<(&'static str, &'static str)>,
+    /// What policies refused about a thing; the guard records it.
+    pub(crate) refused: Option<Arc<Refused>>,
 }
 
 impl Problem {
     /// A problem of this status and code.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), errors: Vec::new(), header: None }
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            header: None,
+            refused: None,
+        }
     }
 
     /// With a header on the answer. A problem has one at most.
@@ -116,6 +128,11 @@ impl From<AppError> for Problem {
             AppError::Conflict { code, .. } => Self::new(StatusCode::CONFLICT, code, detail),
             AppError::Stale { .. } => Self::new(StatusCode::PRECONDITION_FAILED, "stale", detail),
             AppError::Denied(_) => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
+            AppError::Refused(refused) => {
+                let code = if refused.needed.is_some() { "approval_required" } else { "forbidden" };
+                let refused = Some(Arc::from(refused));
+                Self { refused, ..Self::new(StatusCode::FORBIDDEN, code, detail) }
+            }
             AppError::Overloaded(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail)
                     .header("retry-after", "5")

@@ -3,11 +3,12 @@
 //! names the background component that acts.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use edgeformer_proto::ids::{ApprovalId, AuditId, DeviceId, TenantId};
 use serde::{Deserialize, Serialize};
 
-use crate::policy::{Authentication, Principal, Subject};
+use crate::policy::{Action, Asker, Authentication, Facts, Principal, Refused, Role, Subject};
 
 /// Who did it, for the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +78,10 @@ pub struct Context {
     /// The approval that the action needed and has.
     pub approval: Option<ApprovalId>,
     pub(crate) idempotency: Option<IdempotencyClaim>,
+    /// Who is to be asked about certain things; none for devices and components.
+    pub(crate) asker: Option<Arc<Asker>>,
+    /// The action that was decided about the thing itself.
+    pub(crate) decided: Option<Action>,
 }
 
 impl IdempotencyClaim {
@@ -166,6 +171,16 @@ impl TenantScope {
     pub fn tenant(&self) -> TenantId {
         self.tenant
     }
+
+    /// Whether who acts may give `role` to somebody. Components may not.
+    pub fn may_give(&self, role: Role) -> bool {
+        self.context.asker.as_ref().is_some_and(|asker| asker.may_give(role))
+    }
+
+    /// Asks policy about a certain thing. What is specific has to be decided before it is committed.
+    pub fn decide(&mut self, action: Action, facts: &Facts) -> Result<(), Box<Refused>> {
+        self.context.decide(action, facts)
+    }
 }
 
 impl InstallationScope {
@@ -198,7 +213,24 @@ impl Context {
             on_behalf_of: None,
             approval: None,
             idempotency: None,
+            asker: None,
+            decided: None,
         }
+    }
+
+    /// Asks policy about a certain thing, and keeps what decided. Devices and components, which
+    /// policies do not know, may.
+    fn decide(&mut self, action: Action, facts: &Facts) -> Result<(), Box<Refused>> {
+        if let Some(asker) = &self.asker {
+            self.policy = asker.decide(action, facts)?.into();
+            self.decided = Some(action);
+        }
+        Ok(())
+    }
+
+    /// Whether `action` may be committed: a certain thing was decided on, or nobody is to be asked.
+    pub(crate) fn is_decided(&self, action: Action) -> bool {
+        self.asker.is_none() || !action.is_specific() || self.decided == Some(action)
     }
 
     fn system(component: &'static str) -> Self {
@@ -208,6 +240,12 @@ impl Context {
     }
 
     /// For a caller of the API; `policy` is what decided.
+    pub(crate) fn asker(asker: Asker, policy: Cow<'static, str>, origin: Origin) -> Self {
+        let policy_version = asker.policies.version().to_owned();
+        let context = Self::principal(&asker.principal, policy, origin);
+        Self { policy_version, asker: Some(Arc::new(asker)), ..context }
+    }
+
     pub(crate) fn principal(
         principal: &Principal,
         policy: Cow<'static, str>,

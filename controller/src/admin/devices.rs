@@ -9,7 +9,7 @@ use super::validate;
 use crate::app::App;
 use crate::audit::{Intent, Resource};
 use crate::error::AppError;
-use crate::policy::Action;
+use crate::policy::{Action, Facts};
 use crate::scope::TenantScope;
 use crate::store::devices::{self, Device, DeviceState, Filter, Slot};
 
@@ -94,6 +94,9 @@ pub async fn update(
     let before = before.ok_or_else(|| AppError::not_found("device", id))?;
     let name = edit.name.unwrap_or_else(|| before.name.clone());
     let labels = edit.labels.unwrap_or_else(|| before.labels.clone());
+    // Nobody moves a device out of, or into, what is not theirs.
+    write.decide(&Facts::device(id, &before.name, &before.labels))?;
+    write.decide(&Facts::device(id, &name, &labels))?;
     if !devices::update(&mut write, id, revision, &name, &labels).await? {
         return Err(AppError::Stale {
             kind: "device",
@@ -125,6 +128,7 @@ pub async fn revoke(
     let mut write = app.store.write(scope, intent).await?;
     let device = devices::get(&mut write, id).await?;
     let device = device.ok_or_else(|| AppError::not_found("device", id))?;
+    write.decide(&Facts::device(id, &device.name, &device.labels))?;
     write.resource(Resource::new("device", id).named(device.name));
     if devices::revoke(&mut write, id).await? {
         write.changes(

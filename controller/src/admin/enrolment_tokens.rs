@@ -10,7 +10,7 @@ use super::{tokens, validate};
 use crate::app::App;
 use crate::audit::{Intent, Resource};
 use crate::error::AppError;
-use crate::policy::Action;
+use crate::policy::{Action, Facts};
 use crate::scope::TenantScope;
 use crate::store::enrolment_tokens::{self, EnrolmentToken};
 use edgeformer_proto::token::{Kind, Token};
@@ -73,6 +73,7 @@ pub async fn create(
                 }),
             );
     let mut write = app.store.write(scope, intent).await?;
+    write.decide(&Facts::enrolment_token(token.id, token.uses_left, &token.labels))?;
     enrolment_tokens::insert(&mut write, &token, &secret.sha256()).await?;
     write.commit(now).await?;
     app.nudges.audit.notify_one();

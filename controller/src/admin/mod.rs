@@ -5,6 +5,8 @@ pub mod audit_proofs;
 pub mod devices;
 pub mod enrolment_tokens;
 pub mod erasures;
+pub mod explain;
+pub mod policies;
 pub mod telemetry;
 pub mod tenants;
 pub mod tokens;

@@ -35,8 +35,8 @@ pub async fn create(
     let secret = Token::mint(Kind::Api);
     let token = ApiToken {
         id: TokenId::new(),
-        name: "first admin".to_owned(),
-        role: Role::Admin,
+        name: "first owner".to_owned(),
+        role: Role::Owner,
         created_at: now,
         expires_at: None,
         last_used_at: None,

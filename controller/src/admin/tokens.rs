@@ -51,6 +51,10 @@ pub async fn create(
     scope: &TenantScope,
     new: NewToken,
 ) -> Result<(ApiToken, Token), AppError> {
+    if !scope.may_give(new.role) {
+        let message = "only an owner can make owners: ask one, or choose another role";
+        return Err(AppError::Denied(message.to_owned()));
+    }
     let now = app.now();
     let secret = Token::mint(Kind::Api);
     let token = ApiToken {

@@ -1,18 +1,21 @@
 //! Authentication by bearer token, and the guard in front of every route: authenticate, authorise,
 //! record a refusal, hand the scope to the handler.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 
 use super::idempotency;
 use super::request::RequestInfo;
 use crate::app::App;
 use crate::audit::{Intent, Outcome, Resource};
-use crate::policy::{self, Action, Granted, Principal, Refusal};
+use crate::policy::{
+    self, Action, Asker, Circumstances, Granted, Policies, Principal, Refusal, Refused,
+};
 use crate::problem::Problem;
 use crate::scope::{InstallationScope, Scope, TenantScope};
 use crate::store::{StoreError, api_tokens};
@@ -40,11 +43,31 @@ pub(super) async fn guard(
     let info = request.extensions().get::<RequestInfo>().cloned().unwrap_or_default();
     let principal = authenticate(&app, request.headers()).await?;
     tracing::Span::current().record("principal", principal.subject.to_string());
-    let granted = match policy::grant(&principal, action, info.origin()) {
+    let asker = asker(&app, principal.clone(), &info).await?;
+    let granted = match policy::grant(asker, action, info.origin()) {
         Ok(granted) => granted,
         Err(refusal) => return Err(refuse(&app, action, &info, refusal).await),
     };
     request.extensions_mut().insert(principal);
+    // A refusal about the thing itself comes from the handler, and is recorded like any other.
+    let recorder = granted.clone();
+    let mut response = run(&app, action, granted, request, next).await?;
+    if let Some(refused) = refused_by(&response)
+        && let Err(problem) = record_refusal(&app, &recorder, &refused).await
+    {
+        response = problem.into_response();
+    }
+    Ok(response)
+}
+
+/// Runs the handler, within its time.
+async fn run(
+    app: &App,
+    action: Action,
+    granted: Granted,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
     // A publication takes as long as its upload; everything else is cut before its idempotency
     // key's lease runs out. A cut request leaves nothing half done: its transaction is undone.
     if action == Action::VersionPublish {
@@ -52,8 +75,8 @@ pub(super) async fn guard(
     }
     let answered = tokio::time::timeout(REQUEST_LIMIT, async {
         match granted {
-            Granted::Tenant(scope) => idempotency::run(&app, scope, request, next).await,
-            Granted::Installation(scope) => idempotency::run(&app, scope, request, next).await,
+            Granted::Tenant(scope) => idempotency::run(app, scope, request, next).await,
+            Granted::Installation(scope) => idempotency::run(app, scope, request, next).await,
         }
     });
     answered.await.unwrap_or_else(|_| {
@@ -74,6 +97,49 @@ impl Granted {
         };
         next.run(request).await
     }
+}
+
+/// The principal with what its policies look at.
+async fn asker(app: &App, principal: Principal, info: &RequestInfo) -> Result<Asker, Problem> {
+    let now = app.now();
+    let policies = match principal.tenant {
+        None => Policies::roles(),
+        Some(tenant) => {
+            let found = app.policies().of(&app.store, tenant, now).await;
+            found.map_err(|error| Problem::internal(&error))?
+        }
+    };
+    let circumstances = Circumstances {
+        at: now,
+        source: info.address,
+        approvals: 0,
+        justified: info.justification.is_some(),
+    };
+    Ok(Asker { principal, policies, circumstances })
+}
+
+/// What policies refused, if this is such an answer.
+fn refused_by(response: &Response) -> Option<Arc<Refused>> {
+    response.extensions().get::<Problem>().and_then(|problem| problem.refused.clone())
+}
+
+async fn record_refusal(app: &App, recorder: &Granted, refused: &Refused) -> Result<(), Problem> {
+    let resource = Resource::new(refused.facts.kind(), refused.facts.id());
+    let intent = Intent::new(refused.action, resource.named(refused.facts.describe()))
+        .because(refused.why.clone());
+    record(app, recorder, intent).await
+}
+
+/// Records a refusal in the log of whoever was refused.
+async fn record(app: &App, recorder: &Granted, intent: Intent) -> Result<(), Problem> {
+    let now = app.now();
+    let recorded = match recorder {
+        Granted::Tenant(scope) => app.store.record(scope, intent, Outcome::Denied, now).await,
+        Granted::Installation(scope) => app.store.record(scope, intent, Outcome::Denied, now).await,
+    };
+    recorded.map_err(|error| Problem::internal(&error))?;
+    app.nudges.audit.notify_one();
+    Ok(())
 }
 
 /// The principal that a request's token stands for.
@@ -130,15 +196,9 @@ async fn touch(app: &App, found: &api_tokens::Found) -> Result<(), StoreError> {
 async fn refuse(app: &App, action: Action, info: &RequestInfo, refusal: Refusal) -> Problem {
     let intent =
         Intent::new(action, Resource::new("route", &info.path)).because(refusal.why.clone());
-    let now = app.now();
-    let recorded = match &*refusal.recorder {
-        Granted::Tenant(scope) => app.store.record(scope, intent, Outcome::Denied, now).await,
-        Granted::Installation(scope) => app.store.record(scope, intent, Outcome::Denied, now).await,
-    };
-    if let Err(error) = recorded {
-        return Problem::internal(&error);
+    if let Err(problem) = record(app, &refusal.recorder, intent).await {
+        return problem;
     }
-    app.nudges.audit.notify_one();
     if refusal.hidden {
         return Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such thing here");
     }

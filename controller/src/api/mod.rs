@@ -1,6 +1,7 @@
 //! The REST API on the admin listener. Handlers extract, call one use-case and convert; every route
 //! is registered with the action that policy decides on (see [`route::Routes`]).
 
+mod access;
 pub mod audit;
 mod audit_export;
 mod audit_proofs;
@@ -14,6 +15,7 @@ mod health;
 mod idempotency;
 pub mod models;
 pub mod page;
+mod policies;
 pub mod request;
 pub mod rollouts;
 pub mod route;
@@ -60,6 +62,8 @@ fn routes() -> Routes {
         .merge(rollouts::routes())
         .merge(audit::routes())
         .merge(models::routes())
+        .merge(policies::routes())
+        .merge(access::routes())
 }
 
 fn parts() -> (Router<App>, utoipa::openapi::OpenApi) {

@@ -1,6 +1,6 @@
 //! Each request's id, its log line, and the id on its answer.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue};
@@ -30,6 +30,8 @@ pub struct RequestInfo {
     pub id: String,
     /// Address of the peer.
     pub source: String,
+    /// The peer's address without its port.
+    pub address: Option<IpAddr>,
     /// `METHOD /path`, bounded.
     pub path: String,
     /// W3C trace id that the caller sent, or empty.
@@ -69,15 +71,16 @@ fn justification(headers: &HeaderMap) -> Option<String> {
 /// Outermost layer: gives the request an id, logs its outcome, and puts the id on the answer.
 pub(super) async fn identify(mut request: Request, next: Next) -> Response {
     let id = Uuid::now_v7().to_string();
-    let source =
-        request.extensions().get::<Peer>().map(|peer| peer.0.to_string()).unwrap_or_default();
+    let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+    let source = peer.map(|peer| peer.to_string()).unwrap_or_default();
     let path = format!("{} {}", request.method(), request.uri().path());
     let path: String = path.chars().take(MAX_PATH_CHARS).collect();
     let span = tracing::info_span!(
         "request", id = %id, source = %source, route = %path, principal = tracing::field::Empty
     );
     let (trace_id, justification) = (trace_id(request.headers()), justification(request.headers()));
-    let info = RequestInfo { id: id.clone(), source, path, trace_id, justification };
+    let address = peer.map(|peer| peer.ip());
+    let info = RequestInfo { id: id.clone(), source, address, path, trace_id, justification };
     request.extensions_mut().insert(info);
     async move {
         let mut response = next.run(request).await;

@@ -65,7 +65,7 @@ pub struct TenantRequest {
     name: String,
 }
 
-/// A tenant that was made: the only answer that has its first admin token.
+/// A tenant that was made: the only answer that has its first owner's token.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct TenantCreated {
     id: String,

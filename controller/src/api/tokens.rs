@@ -31,7 +31,7 @@ pub fn routes() -> Routes {
 pub struct TokenRequest {
     /// For people.
     name: String,
-    /// "admin" or "viewer".
+    /// "owner", "admin", "release_manager", "operator", "viewer", "auditor" or "security".
     role: String,
     /// Seconds until it stops working; never unless given.
     expires_in_s: Option<u64>,

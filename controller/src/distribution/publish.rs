@@ -23,7 +23,7 @@ use super::staging::{Staged, StagingError};
 use crate::app::App;
 use crate::audit::{Intent, Outcome, Resource};
 use crate::error::AppError;
-use crate::policy::Action;
+use crate::policy::{Action, Facts};
 use crate::scope::TenantScope;
 use crate::store::versions::{self, StoredVersion};
 use crate::store::{StoreError, tenants};
@@ -181,6 +181,11 @@ pub async fn publish<E>(
     new: NewVersion,
     body: impl Stream<Item = Result<Bytes, E>>,
 ) -> Result<Published, AppError> {
+    let facts = Facts::Version { model: new.model.to_string(), version: new.version.to_string() };
+    // Before a byte is received: policies look at names, and an upload takes minutes.
+    let mut scope = scope.clone();
+    scope.decide(Action::VersionPublish, &facts)?;
+    let scope = &scope;
     let staged = app.staging.receive(body, new.digest).await.map_err(PublishError::from)?;
     let published = publish_staged(app, scope, &new, &staged).await;
     match published {

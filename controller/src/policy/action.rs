@@ -37,14 +37,89 @@ pub enum Group {
     Public,
     /// Any authenticated principal, about itself.
     Own,
-    /// Reading within the tenant: viewer and admin.
+    /// Reading within the tenant, but for the audit log.
     Read,
-    /// Changing within the tenant: admin.
+    /// Reading the tenant's audit log.
+    Audit,
+    /// Changing within the tenant.
     Write,
-    /// The installation's tokens only.
+    /// Changing who may do what in the tenant.
+    Govern,
+    /// On the installation itself.
     Installation,
     /// Devices and the controller's own components; never a person.
     Internal,
+}
+
+impl Group {
+    /// Groups that policies name; the others are settled before a policy is asked.
+    pub const IN_POLICIES: [Self; 5] =
+        [Self::Read, Self::Audit, Self::Write, Self::Govern, Self::Installation];
+
+    /// As policies call it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Own => "own",
+            Self::Read => "read",
+            Self::Audit => "audit",
+            Self::Write => "write",
+            Self::Govern => "govern",
+            Self::Installation => "installation",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// The kind of thing that policies get to see of an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum About {
+    /// The tenant as a whole.
+    Tenant,
+    /// One device with its labels.
+    Device,
+    /// A rollout with its devices.
+    Rollout,
+    /// A version that is published.
+    Version,
+    /// An enrolment token with the labels that it gives.
+    EnrolmentToken,
+    /// The installation.
+    Installation,
+}
+
+impl About {
+    /// The entity type of policies.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tenant => "Tenant",
+            Self::Device => "Device",
+            Self::Rollout => "Rollout",
+            Self::Version => "Version",
+            Self::EnrolmentToken => "EnrolmentToken",
+            Self::Installation => "Installation",
+        }
+    }
+}
+
+impl Action {
+    /// What its policies see. Anything but the tenant or the installation is decided by the use-case,
+    /// which knows the facts; the store refuses to commit it undecided.
+    pub fn about(self) -> About {
+        match self {
+            Self::DeviceUpdate | Self::DeviceRevoke => About::Device,
+            Self::RolloutCreate | Self::RolloutAbort | Self::RolloutRollback => About::Rollout,
+            Self::VersionPublish => About::Version,
+            Self::EnrolmentTokenCreate => About::EnrolmentToken,
+            _ if self.group() == Group::Installation => About::Installation,
+            _ => About::Tenant,
+        }
+    }
+
+    /// Whether policies look at more than the tenant.
+    pub fn is_specific(self) -> bool {
+        !matches!(self.about(), About::Tenant | About::Installation)
+    }
 }
 
 actions! {
@@ -87,13 +162,21 @@ actions! {
     /// Starts a rollout that undoes another.
     RolloutRollback = "rollout:rollback", Write;
     /// Reads the audit log.
-    AuditRead = "audit:read", Read;
+    AuditRead = "audit:read", Audit;
     /// Takes the audit log out, in another system's format.
-    AuditExport = "audit:export", Read;
+    AuditExport = "audit:export", Audit;
     /// Looks at what erasing a person takes.
-    ErasurePreview = "erasure:preview", Read;
+    ErasurePreview = "erasure:preview", Audit;
     /// Erases a person from what stands beside the audit log.
     ErasureCreate = "erasure:create", Write;
+    /// Looks at policies, roles and who may do what.
+    PolicyRead = "policy:read", Read;
+    /// Makes or changes a policy of the tenant.
+    PolicyUpdate = "policy:update", Govern;
+    /// Removes a policy of the tenant.
+    PolicyDelete = "policy:delete", Govern;
+    /// Changes what policies go by, such as the time zone.
+    AccessSettingsUpdate = "access_settings:update", Govern;
     /// Reads telemetry.
     TelemetryRead = "telemetry:read", Read;
     /// Traded an enrolment token for a certificate.

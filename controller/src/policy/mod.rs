@@ -1,14 +1,23 @@
-//! Who may do what: pure functions. They must never read the store or the clock; whether a token is
-//! expired or revoked is settled before a principal exists.
+//! Who may do what. What decides is pure: walls in code that no policy opens, then Cedar policies;
+//! whether a token is expired or revoked is settled before a principal exists. Only `book` reads the
+//! store, for the tenants' own policies.
 
 mod action;
+pub mod book;
+pub mod engine;
+mod entities;
+mod facts;
 mod principal;
+pub mod schema;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use edgeformer_proto::ids::TenantId;
 
-pub use action::{Action, Group};
+pub use action::{About, Action, Group};
+pub use engine::{Policies, Verdict};
+pub use facts::{Circumstances, Facts, Labels, common_labels};
 pub use principal::{AuthMethod, Authentication, Principal, Role, Subject, TokenScopes};
 
 use crate::scope::{Context, InstallationScope, Origin, TenantScope};
@@ -18,6 +27,8 @@ use crate::scope::{Context, InstallationScope, Origin, TenantScope};
 pub enum Decision {
     /// Yes.
     Allow(Cow<'static, str>),
+    /// Perhaps: it depends on the thing, which the use-case knows.
+    Depends,
     /// No, and the caller may know.
     Deny(Cow<'static, str>),
     /// No, and the caller must not learn that the thing exists.
@@ -25,39 +36,162 @@ pub enum Decision {
 }
 
 impl Decision {
-    fn allow(why: &'static str) -> Self {
-        Self::Allow(why.into())
-    }
     fn deny(why: &'static str) -> Self {
         Self::Deny(why.into())
     }
 }
 
-/// Whether `principal` may do `action` on something of `resource_tenant` (none: of the installation).
-pub fn authorise(
+/// Somebody who asks, with the policies and the circumstances of the request.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    /// Who.
+    pub principal: Principal,
+    /// The policies of the principal's tenant.
+    pub policies: Arc<Policies>,
+    /// Under which circumstances.
+    pub circumstances: Circumstances,
+}
+
+/// Why a use-case refuses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} is not allowed on {}: {why}", action.as_str(), facts.describe())]
+pub struct Refused {
+    /// What was asked.
+    pub action: Action,
+    /// On what.
+    pub facts: Facts,
+    /// The policies that refused, in words.
+    pub why: String,
+    /// How many approvals it would take; none if no number of them helps.
+    pub needed: Option<u32>,
+    /// Ids of the policies that forbid it; none if nothing permits it.
+    pub policies: Vec<String>,
+}
+
+/// What no policy opens. None: policies decide.
+fn walls(
     principal: &Principal,
     action: Action,
     resource_tenant: Option<TenantId>,
-) -> Decision {
+) -> Option<Decision> {
     if principal.scopes.as_ref().is_some_and(|scopes| !scopes.allow(action)) {
-        return Decision::deny("the token's scopes do not name it");
+        return Some(Decision::deny("the token's scopes do not name it"));
     }
     let installation = principal.is(Role::Installation);
     match action.group() {
-        Group::Internal => Decision::deny("internal actions are for devices and components"),
-        Group::Public => Decision::allow("public"),
-        Group::Own => Decision::allow("self"),
-        Group::Installation if installation => Decision::allow("installation"),
-        Group::Installation => Decision::deny("needs a token of the installation"),
-        _ if installation => Decision::deny("the installation sees no tenant's data"),
+        Group::Internal => Some(Decision::deny("internal actions are for devices and components")),
+        Group::Public => Some(Decision::Allow("public".into())),
+        Group::Own => Some(Decision::Allow("self".into())),
+        Group::Installation if installation => None,
+        Group::Installation => Some(Decision::deny("needs a token of the installation")),
+        _ if installation => Some(Decision::deny("the installation sees no tenant's data")),
         _ if principal.tenant.is_none() || principal.tenant != resource_tenant => {
-            Decision::Hide("other tenants' things do not exist".into())
+            Some(Decision::Hide("other tenants' things do not exist".into()))
         }
-        _ if principal.is(Role::Owner) || principal.is(Role::Admin) => {
-            Decision::allow("tenant-admin")
+        _ => None,
+    }
+}
+
+/// Whether the asker may do `action` on something of `resource_tenant` (none: of the installation).
+pub fn authorise(asker: &Asker, action: Action, resource_tenant: Option<TenantId>) -> Decision {
+    let Asker { principal, policies, circumstances } = asker;
+    if let Some(decision) = walls(principal, action, resource_tenant) {
+        return decision;
+    }
+    let by_roles = engine::by_roles(&principal.roles, action);
+    // What owners do to policies is decided by the roles alone: no policy locks them out.
+    if !policies.has_own() || action.group() == Group::Govern {
+        return match by_roles {
+            Some(ids) => Decision::Allow(ids.into()),
+            None => Decision::Deny(no_role(principal)),
+        };
+    }
+    if action.is_specific() {
+        return match by_roles.is_some() || policies.may_permit(action) {
+            true => Decision::Depends,
+            false => Decision::Deny(no_role(principal)),
+        };
+    }
+    let facts = Facts::unknown(action.about());
+    match policies.decide(principal, action, &facts, circumstances) {
+        Verdict::Allow(ids) => Decision::Allow(ids.join(",").into()),
+        other => Decision::Deny(why(principal, policies, &other).into()),
+    }
+}
+
+fn no_role(principal: &Principal) -> Cow<'static, str> {
+    let roles: Vec<_> = principal.roles.iter().map(|role| role.as_str()).collect();
+    match roles.as_slice() {
+        [] => "no role, and no policy permits it".into(),
+        [one] => format!("role {one} does not permit it").into(),
+        many => format!("none of the roles {} permits it", many.join(", ")).into(),
+    }
+}
+
+/// A refusal in words, with the deciding policies.
+fn why(principal: &Principal, policies: &Policies, verdict: &Verdict) -> String {
+    let named = |ids: &[String]| {
+        let one = |id: &String| match policies.statement(id).map(|one| one.description.as_str()) {
+            None | Some("") => format!("policy {id} forbids it"),
+            Some(description) => format!("policy {id} forbids it ({description})"),
+        };
+        ids.iter().map(one).collect::<Vec<_>>().join(", ")
+    };
+    match verdict {
+        Verdict::Allow(_) => String::new(),
+        Verdict::Deny(ids) if ids.is_empty() => no_role(principal).into_owned(),
+        Verdict::Deny(ids) => named(ids),
+        Verdict::NeedsApprovals { needed: 1, policies } => {
+            format!("{}, until another person approves it", named(policies))
         }
-        Group::Read => Decision::allow("tenant-viewer"),
-        Group::Write => Decision::deny("needs role admin"),
+        Verdict::NeedsApprovals { needed, policies } => {
+            format!("{}, until {needed} others approve it", named(policies))
+        }
+        Verdict::Broken(error) => format!("a policy cannot be evaluated: {error}"),
+    }
+}
+
+impl Asker {
+    /// Decides about a certain thing. Returns the ids of the deciding policies.
+    pub fn decide(&self, action: Action, facts: &Facts) -> Result<String, Box<Refused>> {
+        let Self { principal, policies, circumstances } = self;
+        let refused = |why: String, needed, policies| {
+            Err(Box::new(Refused { action, facts: facts.clone(), why, needed, policies }))
+        };
+        match walls(principal, action, principal.tenant) {
+            Some(Decision::Allow(why)) => return Ok(why.into_owned()),
+            Some(Decision::Deny(why) | Decision::Hide(why)) => {
+                return refused(why.into_owned(), None, Vec::new());
+            }
+            Some(Decision::Depends) | None => {}
+        }
+        if facts.about() != action.about() {
+            let what = format!("it is about {:?}, not {:?}", action.about(), facts.about());
+            return refused(what, None, Vec::new());
+        }
+        match policies.decide(principal, action, facts, circumstances) {
+            Verdict::Allow(ids) => Ok(ids.join(",")),
+            verdict => {
+                let text = why(principal, policies, &verdict);
+                match verdict {
+                    Verdict::NeedsApprovals { needed, policies } => {
+                        refused(text, Some(needed), policies)
+                    }
+                    Verdict::Deny(policies) => refused(text, None, policies),
+                    Verdict::Allow(_) | Verdict::Broken(_) => refused(text, None, Vec::new()),
+                }
+            }
+        }
+    }
+
+    /// Whether the asker may give `role` to somebody: nobody gives more than admins have without
+    /// being an owner.
+    pub fn may_give(&self, role: Role) -> bool {
+        match role {
+            Role::Owner => self.principal.is(Role::Owner),
+            Role::Installation => false,
+            _ => true,
+        }
     }
 }
 
@@ -83,17 +217,17 @@ pub struct Refusal {
 
 /// Turns a decision about a principal's own side into a scope; this and the named constructors are
 /// the only sources of scopes.
-pub(crate) fn grant(
-    principal: &Principal,
-    action: Action,
-    origin: Origin,
-) -> Result<Granted, Refusal> {
-    let decision = authorise(principal, action, principal.tenant);
+pub(crate) fn grant(asker: Asker, action: Action, origin: Origin) -> Result<Granted, Refusal> {
+    let tenant = asker.principal.tenant;
+    let decision = authorise(&asker, action, tenant);
     let hidden = matches!(decision, Decision::Hide(_));
-    let allowed = matches!(decision, Decision::Allow(_));
-    let (Decision::Allow(why) | Decision::Deny(why) | Decision::Hide(why)) = decision;
-    let context = Context::principal(principal, why.clone(), origin);
-    let granted = match principal.tenant {
+    let allowed = matches!(decision, Decision::Allow(_) | Decision::Depends);
+    let why = match decision {
+        Decision::Allow(why) | Decision::Deny(why) | Decision::Hide(why) => why,
+        Decision::Depends => "".into(),
+    };
+    let context = Context::asker(asker, why.clone(), origin);
+    let granted = match tenant {
         Some(tenant) => Granted::Tenant(TenantScope::authorised(tenant, context)),
         None => Granted::Installation(InstallationScope::authorised(context)),
     };
@@ -104,55 +238,4 @@ pub(crate) fn grant(
 }
 
 #[cfg(test)]
-mod tests {
-    use edgeformer_proto::ids::TokenId;
-
-    use super::*;
-    use crate::clock::Timestamp;
-
-    fn principal(role: Role, tenant: Option<TenantId>) -> Principal {
-        Principal::of_token(TokenId::new(), "t", role, tenant, Timestamp(0))
-    }
-
-    #[test]
-    fn every_action_is_decided_for_every_role() {
-        let tenant = TenantId::new();
-        let own = Some(tenant);
-        for &action in Action::ALL {
-            let allows = |role, of| {
-                let principal = principal(role, (role != Role::Installation).then_some(tenant));
-                matches!(authorise(&principal, action, of), Decision::Allow(_))
-            };
-            let (viewer, admin, installation) = match action.group() {
-                Group::Public | Group::Own => (true, true, true),
-                Group::Read => (true, true, false),
-                Group::Write => (false, true, false),
-                Group::Installation => (false, false, true),
-                Group::Internal => (false, false, false),
-            };
-            assert_eq!(allows(Role::Viewer, own), viewer, "{action:?}");
-            assert_eq!(allows(Role::Admin, own), admin, "{action:?}");
-            assert_eq!(allows(Role::Installation, None), installation, "{action:?}");
-        }
-    }
-
-    #[test]
-    fn another_tenant_is_hidden_and_not_merely_refused() {
-        let admin = principal(Role::Admin, Some(TenantId::new()));
-        for action in [Action::DeviceRead, Action::DeviceRevoke, Action::AuditRead] {
-            let decision = authorise(&admin, action, Some(TenantId::new()));
-            assert!(matches!(decision, Decision::Hide(_)), "{action:?}: {decision:?}");
-        }
-        let homeless = principal(Role::Admin, None);
-        assert!(matches!(authorise(&homeless, Action::DeviceRead, None), Decision::Hide(_)));
-    }
-
-    #[test]
-    fn names_of_actions_are_unique_and_shaped_kind_verb() {
-        let mut names: Vec<_> = Action::ALL.iter().map(|action| action.as_str()).collect();
-        assert!(names.iter().all(|name| name.split(':').count() == 2));
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), Action::ALL.len());
-    }
-}
+mod tests;

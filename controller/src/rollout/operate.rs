@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::audit::{Intent, Resource};
 use crate::clock::Timestamp;
 use crate::error::AppError;
-use crate::policy::Action;
+use crate::policy::{Action, Facts, common_labels};
 use crate::scope::TenantScope;
 use crate::store::candidates::{self, Candidate};
 use crate::store::rollout_devices::{self, NamedEntry, NewEntry, Target};
@@ -121,6 +121,13 @@ pub async fn create(
     let mut write = app.store.write(scope, intent).await?;
     rollouts::lock_planning(&mut write).await?;
     let ((version, selected), preview) = look(&mut write, &new, now).await?;
+    write.decide(&Facts::Rollout {
+        model: new.model.to_string(),
+        version: new.version.to_string(),
+        slot: new.slot.clone(),
+        devices: selected.len() as u64,
+        labels: common_labels(selected.iter().map(|device| &device.labels)),
+    })?;
     if !preview.conflicts.is_empty() {
         return Err(AppError::conflict("slot_owned", preview.conflicts.join("; ")));
     }
@@ -218,6 +225,8 @@ pub async fn abort(
     let intent = Intent::new(Action::RolloutAbort, Resource::new("rollout", id));
     let mut write = app.store.write(scope, intent).await?;
     let found = existing(&mut write, id).await?;
+    let facts = facts(&mut write, &found).await?;
+    write.decide(&facts)?;
     let state = found.rollout.state;
     if state != RolloutState::Running || !stop(&mut write, id, "aborted", now).await? {
         let detail = format!(
@@ -243,7 +252,10 @@ pub async fn roll_back(
     let intent = Intent::new(Action::RolloutRollback, Resource::new("rollout", id));
     let mut write = app.store.write(scope, intent).await?;
     rollouts::lock_planning(&mut write).await?;
-    let old = existing(&mut write, undone).await?.rollout;
+    let old = existing(&mut write, undone).await?;
+    let facts = facts(&mut write, &old).await?;
+    write.decide(&facts)?;
+    let old = old.rollout;
     if old.state == RolloutState::Running {
         stop(&mut write, undone, &format!("rolled back by rollout {id}"), now).await?;
     }
@@ -304,6 +316,18 @@ fn blank(id: RolloutId, now: Timestamp) -> Rollout {
 
 async fn existing(conn: &mut Conn<TenantScope>, id: RolloutId) -> Result<NamedRollout, AppError> {
     rollouts::get(conn, id).await?.ok_or_else(|| AppError::not_found("rollout", id))
+}
+
+/// What policies see of a rollout that is there.
+async fn facts(conn: &mut Conn<TenantScope>, named: &NamedRollout) -> Result<Facts, AppError> {
+    let labels = rollout_devices::labels(conn, named.rollout.id).await?;
+    Ok(Facts::Rollout {
+        model: named.model.clone(),
+        version: named.version.clone(),
+        slot: named.rollout.slot.clone(),
+        devices: labels.len() as u64,
+        labels: common_labels(&labels),
+    })
 }
 
 /// The version, the selected devices, and what the rollout would do to them.

@@ -18,6 +18,7 @@ pub mod enrolments;
 pub mod entitlements;
 pub mod idempotency;
 pub mod installation;
+pub mod policies;
 pub mod presence;
 pub mod rollout_devices;
 pub mod rollouts;
@@ -34,6 +35,7 @@ use tokio::sync::Mutex;
 
 use crate::audit::{Intent, Outcome};
 use crate::clock::Timestamp;
+use crate::policy::Action;
 use crate::scope::Scope;
 pub use transaction::{Conn, Read, Write};
 
@@ -81,6 +83,9 @@ pub enum StoreError {
         /// What the driver says.
         source: sqlx::Error,
     },
+    /// Our own mistake: a use-case that would commit without having asked policy about the thing.
+    #[error("{} was about to be committed without a decision about the thing itself", .0.as_str())]
+    Undecided(Action),
     /// A row holds what it cannot hold.
     #[error("{table} row {id:?} is damaged: {what}")]
     Damaged {

@@ -8,6 +8,7 @@ use sqlx::any::AnyRow;
 use super::sessions::generation;
 use super::{Conn, StoreError, Write, parse_id, parse_json, to_json};
 use crate::clock::Timestamp;
+use crate::policy::Labels;
 use crate::rollout::planner::{Entry, Observed};
 use crate::rollout::types::{DeviceState, Settings};
 use crate::scope::TenantScope;
@@ -90,6 +91,30 @@ pub async fn entries(
     .await
     .map_err(StoreError::doing("reading a rollout's devices"))?;
     rows.iter().map(read_entry).collect()
+}
+
+/// The labels of the devices of a rollout.
+pub async fn labels(
+    conn: &mut Conn<TenantScope>,
+    rollout: RolloutId,
+) -> Result<Vec<Labels>, StoreError> {
+    let key = conn.key();
+    let rows = sqlx::query(
+        "SELECT d.id, d.labels FROM rollout_devices rd \
+         JOIN devices d ON d.tenant_id = rd.tenant_id AND d.id = rd.device_id \
+         WHERE rd.tenant_id = $1 AND rd.rollout_id = $2",
+    )
+    .bind(key)
+    .bind(rollout.to_string())
+    .fetch_all(conn.db())
+    .await
+    .map_err(StoreError::doing("reading the labels of a rollout's devices"))?;
+    rows.iter()
+        .map(|row| {
+            let (id, labels): (String, String) = (row.get("id"), row.get("labels"));
+            parse_json("devices", &id, &labels)
+        })
+        .collect()
 }
 
 fn optional_id<T: std::str::FromStr>(text: &str) -> Result<Option<T>, StoreError>

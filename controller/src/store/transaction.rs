@@ -12,6 +12,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::{Backend, Store, StoreError, audit_log, idempotency};
 use crate::audit::{Intent, Outcome, Resource};
 use crate::clock::Timestamp;
+use crate::policy::{Facts, Refused};
 use crate::scope::{InstallationScope, Scope, TenantScope};
 
 /// A connection inside a transaction, for the data of one scope.
@@ -125,6 +126,9 @@ impl<S: Scope> Write<S> {
     /// taken effect, all or nothing.
     pub async fn commit(mut self, now: Timestamp) -> Result<(), StoreError> {
         if let Some(intent) = self.intent.take() {
+            if !self.scope().context().is_decided(intent.action) {
+                return Err(StoreError::Undecided(intent.action));
+            }
             audit_log::enqueue(&mut self, intent, Outcome::Success, now).await?;
             idempotency::mark_done(&mut self).await?;
         }
@@ -148,6 +152,14 @@ impl Write<InstallationScope> {
 }
 
 impl Write<TenantScope> {
+    /// Asks policy about the thing that the intent's action is about, now that its facts are known.
+    pub fn decide(&mut self, facts: &Facts) -> Result<(), Box<Refused>> {
+        match &self.intent {
+            Some(intent) => self.conn.scope.decide(intent.action, facts),
+            None => Ok(()),
+        }
+    }
+
     /// Undoes [`Write::enter`], so that the commit's record goes to the installation's log.
     pub(crate) fn leave(self, back: &InstallationScope) -> Write<InstallationScope> {
         self.moved(back.clone())

@@ -24,7 +24,7 @@ pub struct Login {
 
 #[derive(Debug, Subcommand)]
 pub enum Tenant {
-    /// Create a tenant and its first administrator token
+    /// Create a tenant and its first owner's token
     #[command(after_help = "\
 Examples:
   edgeformer tenant create acme
@@ -32,7 +32,7 @@ Examples:
     Create {
         /// Name of the tenant
         name: String,
-        /// Write the administrator token to this new file instead of printing it
+        /// Write the owner's token to this new file instead of printing it
         #[arg(long, value_name = "FILE")]
         token_file: Option<PathBuf>,
     },
@@ -43,10 +43,35 @@ Examples:
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Role {
-    /// May read and change everything in the tenant
+    /// May do everything in the tenant, policies included
+    Owner,
+    /// May do everything but change policies and make owners
     Admin,
-    /// May read
+    /// May publish versions and run rollouts
+    ReleaseManager,
+    /// May look after devices, bring in new ones, stop and undo rollouts
+    Operator,
+    /// May read everything but the audit log
     Viewer,
+    /// May read everything, the audit log included
+    Auditor,
+    /// May cut off devices and credentials, and read the audit log
+    Security,
+}
+
+impl Role {
+    /// As the API names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Admin => "admin",
+            Self::ReleaseManager => "release_manager",
+            Self::Operator => "operator",
+            Self::Viewer => "viewer",
+            Self::Auditor => "auditor",
+            Self::Security => "security",
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

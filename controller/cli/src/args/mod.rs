@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod fleet;
+pub mod policy;
 pub mod reports;
 pub mod rollout;
 pub mod value;
@@ -84,6 +85,9 @@ pub enum Command {
     /// Tokens that let new devices enrol
     #[command(subcommand)]
     EnrolmentToken(access::EnrolmentToken),
+    /// Who may do what, and the tenant's own policies
+    #[command(subcommand)]
+    Access(policy::Access),
     /// Enrolled devices
     #[command(subcommand)]
     Device(fleet::Device),

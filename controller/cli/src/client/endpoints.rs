@@ -114,6 +114,20 @@ endpoints! {
     ERASE: POST "/audit/erasures" [] ErasureCreate => Erasure, "erase";
     AUDIT_HEAD: GET "/audit/head" [] Nothing => AuditHead, "read the head of the audit log";
 
+    EXPLAIN: POST "/access/explain" [] AccessQuestion => AccessAnswer, "explain";
+    ACCESS_WHO: GET "/access/who" ["action", "labels", "model", "devices"]
+        Nothing => WhoMayList, "find out who may";
+    LIST_ROLES: GET "/access/roles" [] Nothing => RoleList, "read the roles";
+    ACCESS_SCHEMA: GET "/access/schema" [] Nothing => TextStream, "read the schema";
+    TEST_POLICIES: POST "/access/test" [] PolicyTest => PolicyTestResult, "test the policies";
+    ACCESS_SETTINGS: GET "/access/settings" [] Nothing => AccessSettings, "read the settings";
+    SET_ACCESS_SETTINGS: PUT "/access/settings" []
+        AccessSettingsEdit => AccessSettings, "change the time zone";
+    LIST_POLICIES: GET "/access/policies" [] Nothing => PolicyList, "list policies";
+    GET_POLICY: GET "/access/policies/{name}" [] Nothing => Policy, "read the policy";
+    PUT_POLICY: PUT "/access/policies/{name}" [] PolicyEdit => Policy, "save the policy";
+    DELETE_POLICY: DELETE "/access/policies/{name}" [] Nothing => Nothing, "remove the policy";
+
     TELEMETRY_SUMMARY: GET "/telemetry/summary" ["device_id", "since"]
         Nothing => Whole<TelemetrySummary>, "read the telemetry summary";
     TELEMETRY_POINTS: GET "/telemetry/points" ["limit", "cursor", "device_id", "metric"]

@@ -5,7 +5,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::{Context, consent};
-use crate::args::access::{EnrolmentToken, Role, Tenant, Token};
+use crate::args::access::{EnrolmentToken, Tenant, Token};
 use crate::args::value;
 use crate::client::Answer;
 use crate::client::endpoints::{
@@ -99,12 +99,8 @@ impl Drop for NewSecretFile<'_> {
 pub async fn token(context: &Context, command: Token) -> Result<Exit, Failure> {
     match command {
         Token::Create { name, role, expires_in } => {
-            let role = match role {
-                Role::Admin => "admin",
-                Role::Viewer => "viewer",
-            };
             let expires_in_s = expires_in.map(|d| d.as_secs());
-            let body = TokenCreate { name, role: role.to_owned(), expires_in_s };
+            let body = TokenCreate { name, role: role.as_str().to_owned(), expires_in_s };
             let answer = context.client.call(&CREATE_TOKEN).body(&body).send().await;
             let answer =
                 answer.map_err(|e| Failure::from(e).about(&format!("token {:?}", body.name)))?;

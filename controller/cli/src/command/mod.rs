@@ -8,6 +8,7 @@ mod device;
 mod follow;
 mod login;
 mod model;
+mod policy;
 mod report;
 mod rollout;
 
@@ -64,6 +65,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Tenant(command) => access::tenant(&context, command).await,
         Command::Token(command) => access::token(&context, command).await,
         Command::EnrolmentToken(command) => access::enrolment_token(&context, command).await,
+        Command::Access(command) => policy::run(&context, command).await,
         Command::Device(command) => device::run(&context, command).await,
         Command::Model(command) => model::run(&context, command).await,
         Command::Rollout(command) => rollout::run(&context, command).await,

@@ -37,12 +37,10 @@ pub fn tenant_created(tenant: &TenantCreated, token_file: Option<&str>, url: &st
     let head = fields(&[
         ("Tenant", tenant.name.clone()),
         ("Id", tenant.id.clone()),
-        ("Administrator token", token),
+        ("Owner's token", token),
     ]);
     let file = token_file.unwrap_or("FILE");
-    format!(
-        "{head}\n\nLog in as its administrator:\n  edgeformer login --url {url} --token-file {file}"
-    )
+    format!("{head}\n\nLog in as its owner:\n  edgeformer login --url {url} --token-file {file}")
 }
 
 pub fn tokens(tokens: &[ApiToken], style: Style) -> String {

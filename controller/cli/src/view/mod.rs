@@ -5,6 +5,7 @@ pub mod device;
 pub mod human;
 pub mod json;
 pub mod model;
+pub mod policy;
 pub mod report;
 pub mod rollout;
 #[cfg(test)]

@@ -51,8 +51,9 @@ async fn call(rest: &Rest, token: Option<&str>, method: &Method, path: &str) -> 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_route_answers_each_role_as_policy_says() {
     let rest = Rest::start().await;
-    let (_, admin) = rest.tenant("a").await;
-    let viewer = rest.token(&admin, "viewer").await;
+    let (_, owner) = rest.tenant("a").await;
+    let admin = rest.token(&owner, "admin").await;
+    let viewer = rest.token(&owner, "viewer").await;
     for (method, path, action) in routes() {
         if action.group() == Group::Public {
             continue;
@@ -65,16 +66,20 @@ async fn every_route_answers_each_role_as_policy_says() {
             .await
             .is_problem(401, "unauthenticated");
 
-        let (as_viewer, as_admin, as_installation) = match action.group() {
-            Group::Own => (true, true, true),
-            Group::Read => (true, true, false),
-            Group::Write => (false, true, false),
-            Group::Installation => (false, false, true),
+        let (as_viewer, as_admin, as_owner, as_installation) = match action.group() {
+            Group::Own => (true, true, true, true),
+            Group::Read => (true, true, true, false),
+            Group::Audit | Group::Write => (false, true, true, false),
+            Group::Govern => (false, false, true, false),
+            Group::Installation => (false, false, false, true),
             Group::Public | Group::Internal => panic!("{path} is not for principals"),
         };
-        for (token, allowed) in
-            [(&viewer, as_viewer), (&admin, as_admin), (&rest.installation_token, as_installation)]
-        {
+        for (token, allowed) in [
+            (&viewer, as_viewer),
+            (&admin, as_admin),
+            (&owner, as_owner),
+            (&rest.installation_token, as_installation),
+        ] {
             let answer = call(&rest, Some(token), &method, &path).await;
             if allowed {
                 assert!(
@@ -118,7 +123,7 @@ async fn what_belongs_to_another_tenant_is_not_there() {
     for list in ["/api/v1/tokens", "/api/v1/enrolment-tokens", "/api/v1/devices"] {
         let answer = rest.get(&b, list).await;
         let items = answer.body["items"].as_array().unwrap();
-        assert!(items.iter().all(|item| item["name"] == "first admin"), "{list}: {items:?}");
+        assert!(items.iter().all(|item| item["name"] == "first owner"), "{list}: {items:?}");
     }
 }
 
@@ -130,7 +135,7 @@ async fn a_refusal_is_recorded_in_the_callers_log() {
     let body = serde_json::json!({"name": "x", "role": "admin"});
     let refused = rest.post(&viewer, "/api/v1/tokens", body).await;
     refused.is_problem(403, "forbidden");
-    let audit = rest.get(&viewer, "/api/v1/audit").await;
+    let audit = rest.get(&admin, "/api/v1/audit").await;
     let newest = &audit.body["items"][0];
     assert_eq!(newest["outcome"], "denied");
     assert_eq!(newest["action"], "token:create");

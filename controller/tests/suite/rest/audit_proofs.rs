@@ -207,11 +207,11 @@ async fn edits_are_caught(rest: Rest, url: &str) {
     log.verify("", vec![]).await.unwrap();
 
     // A value beside the log.
-    let value = "UPDATE audit_beside SET clear_values = replace(clear_values, 'viewer', 'owner')";
+    let value = "UPDATE audit_beside SET clear_values = replace(clear_values, 'viewer', 'nobody')";
     attack(url, &[value]).await;
     let caught = log.verify("", vec![]).await.unwrap_err();
     assert!(matches!(caught, BundleError::Value { .. }), "{caught}");
-    attack(url, &[&value.replace("'viewer', 'owner'", "'owner', 'viewer'")]).await;
+    attack(url, &[&value.replace("'viewer', 'nobody'", "'nobody', 'viewer'")]).await;
 
     // Records taken away: in the middle, or the newest with everything that tells of them.
     let size = newest.size;

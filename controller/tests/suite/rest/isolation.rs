@@ -40,6 +40,12 @@ async fn one_of_everything(rest: &Rest, tenant: &str, admin: &str) -> Things {
     let path = format!("/api/v1/models/{MODEL}/versions/{VERSION}/payload");
     let published = rest.put(admin, &path, model_file()).await;
     assert_eq!(published.status, 201, "{published:?}");
+    let policy =
+        json!({"text": "permit (principal, action == Action::\"device:read\", resource);"});
+    let path = format!("/api/v1/access/policies/{MODEL}");
+    let headers = [("authorization", &*format!("Bearer {admin}"))];
+    let saved = rest.send(Method::PUT, &path, &headers, Some(&policy.to_string())).await;
+    assert_eq!(saved.status, 200, "{saved:?}");
     let body = json!({"model": MODEL, "version": VERSION, "selector": {"all": true}});
     let rollout = rest.post(admin, "/api/v1/rollouts", body).await.text("id");
     Things { token, enrolment_token, device, rollout }
@@ -47,8 +53,8 @@ async fn one_of_everything(rest: &Rest, tenant: &str, admin: &str) -> Things {
 
 impl Things {
     /// Every route with a parameter, filled in with what there is. Left out are
-    /// publishing, which makes a thing of the caller's own whatever others have under that name, and
-    /// the files of the audit log, which every tenant has under the same names.
+    /// publishing and saving a policy, which make a thing of the caller's own whatever others have
+    /// under that name, and the files of the audit log, which every tenant has under the same names.
     fn routes(&self) -> Vec<(Method, String)> {
         let document = serde_json::to_value(api::document()).unwrap();
         let mut routes = Vec::new();
@@ -62,12 +68,15 @@ impl Things {
                 "enrolment-tokens" => &self.enrolment_token,
                 "devices" => &self.device,
                 "rollouts" => &self.rollout,
-                "models" => "",
+                "models" | "access" => "",
                 other => panic!("make one of {other} here"),
             };
             let path =
                 path.replace("{id}", id).replace("{name}", MODEL).replace("{version}", VERSION);
             for method in item.as_object().unwrap().keys() {
+                if method == "put" && path.contains("/access/policies/") {
+                    continue;
+                }
                 if let Ok(method) = method.to_uppercase().parse() {
                     routes.push((method, path.clone()));
                 }
@@ -112,8 +121,15 @@ async fn every_route_hides_another_tenants_things() {
         let own = call(&rest, &owner, method, path).await;
         assert_ne!(own.status, 404, "{method} {path} of its owner: {own:?}");
     }
-    for list in ["devices", "models", "rollouts", "telemetry/points", "telemetry/summary", "audit"]
-    {
+    for list in [
+        "devices",
+        "models",
+        "rollouts",
+        "telemetry/points",
+        "telemetry/summary",
+        "audit",
+        "access/policies",
+    ] {
         let answer = rest.get(&stranger, &format!("/api/v1/{list}")).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         let text = Value::to_string(&answer.body);

@@ -6,5 +6,6 @@ mod audit_proofs;
 mod document;
 mod idempotency;
 mod isolation;
+mod policies;
 mod problems;
 mod resources;

@@ -30,12 +30,12 @@ pub(super) async fn device(rest: &Rest, tenant: &str, name: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tenant_gets_keys_of_its_own_and_an_admin() {
+async fn a_tenant_gets_keys_of_its_own_and_an_owner() {
     let rest = Rest::start().await;
     let (id, admin) = rest.tenant("acme").await;
     let who = rest.get(&admin, "/api/v1/whoami").await;
     assert_eq!(who.text("tenant_id"), id);
-    assert_eq!((who.text("tenant_name"), who.text("role")), ("acme".into(), "admin".into()));
+    assert_eq!((who.text("tenant_name"), who.text("role")), ("acme".into(), "owner".into()));
     let top = rest.get(&rest.installation_token, "/api/v1/whoami").await;
     assert_eq!((top.text("role"), top.body["tenant_id"].is_null()), ("installation".into(), true));
     let again =

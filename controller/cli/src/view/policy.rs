@@ -1,0 +1,90 @@
+//! Who may do what, and policies.
+
+use super::human::relative;
+use super::{Style, fields, table};
+use crate::client::types::{
+    AccessAnswer, Policy, PolicyList, PolicyTestResult, RoleList, WhoMayList,
+};
+
+fn decision(text: &str) -> &str {
+    match text {
+        "allow" => "yes",
+        "deny" => "no",
+        "approval_required" => "with approval",
+        other => other,
+    }
+}
+
+pub fn answer(answer: &AccessAnswer) -> String {
+    let mut head =
+        vec![("May", decision(&answer.decision).to_owned()), ("Why", answer.why.clone())];
+    if let Some(needed) = answer.approvals_needed {
+        head.push(("Approvals needed", needed.to_string()));
+    }
+    head.push(("Policies", answer.policy_version.clone()));
+    let mut text = fields(&head);
+    for statement in &answer.statements {
+        text.push_str(&format!("\n\n// {}\n{}", statement.id, statement.text.trim_end()));
+    }
+    text
+}
+
+pub fn who(all: &WhoMayList, style: Style) -> String {
+    if all.items.is_empty() {
+        return "Nobody: the tenant has no token that works.".to_owned();
+    }
+    let rows = all.items.iter().map(|one| {
+        [one.name.clone(), one.roles.join(","), decision(&one.decision).to_owned(), one.why.clone()]
+    });
+    table(style, ["NAME", "ROLES", "MAY", "WHY"], rows)
+}
+
+pub fn roles(roles: &RoleList) -> String {
+    let one = |role: &crate::client::types::RoleView| {
+        format!("{}: {}\n  {}", role.role, role.description, role.actions.join("\n  "))
+    };
+    roles.items.iter().map(one).collect::<Vec<_>>().join("\n\n")
+}
+
+pub fn policies(list: &PolicyList, style: Style) -> String {
+    if list.items.is_empty() {
+        return format!(
+            "No policies of your own: the roles decide (`edgeformer access roles`).\n\
+             Write one for the schema (`edgeformer access schema`) and save it with \
+             `edgeformer access policy set NAME FILE`.\nTime zone: {}",
+            list.time_zone
+        );
+    }
+    let row = |policy: &Policy| {
+        let statements = policy.text.matches(';').count().to_string();
+        let changed = relative(&policy.updated_at, style.now);
+        [policy.name.clone(), policy.revision.to_string(), statements, changed]
+    };
+    let head = ["NAME", ">REVISION", ">STATEMENTS", "CHANGED"];
+    let rows = table(style, head, list.items.iter().map(row));
+    format!("{rows}\n\nTime zone: {}", list.time_zone)
+}
+
+pub fn deletion(policy: &Policy) -> String {
+    format!(
+        "Policy {:?} will be removed. What it forbids is allowed to the roles from then on:\n\n{}\n",
+        policy.name,
+        policy.text.trim_end()
+    )
+}
+
+pub fn test(result: &PolicyTestResult, style: Style) -> String {
+    let rows = result.cases.iter().map(|case| {
+        let verdict = if case.passed { "ok" } else { "FAILED" };
+        let got = match case.passed {
+            true => case.decision.clone(),
+            false => format!("{}, expected {}", case.decision, case.expected),
+        };
+        [verdict.to_owned(), case.name.clone(), got, case.why.clone()]
+    });
+    let rows = match result.cases.is_empty() {
+        true => "The policies are valid; there are no cases.".to_owned(),
+        false => table(style, ["", "CASE", "DECISION", "WHY"], rows),
+    };
+    format!("{rows}\n\n{} passed, {} failed", result.passed, result.failed)
+}
