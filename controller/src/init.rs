@@ -142,6 +142,7 @@ async fn insert(
         expires_at: None,
         last_used_at: None,
         revoked_at: None,
+        created_by: String::new(),
     };
     let resource = Resource::new("installation", &row.trust_domain);
     let after = serde_json::json!({"trust_domain": row.trust_domain, "token_id": token.id});

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::error::{AppError, FieldError};
 use crate::policy::Refused;
+use crate::store::StoreError;
 
 /// The body of an error answer.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -30,6 +31,9 @@ pub struct ProblemBody<'a> {
     /// Fields that are wrong, for `invalid`.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
+    /// The approval that was opened, for `approval_required`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval_id: Option<&'a str>,
 }
 
 /// An error answer to be.
@@ -41,10 +45,11 @@ pub struct Problem {
     pub code: &'static str,
     /// What happened, to what, and what to do next.
     pub detail: String,
-    errors: Vec<FieldError>,
+    errors: Box<[FieldError]>,
     header: Option<(&'static str, &'static str)>,
     /// What policies refused about a thing; the guard records it.
     pub(crate) refused: Option<Arc<Refused>>,
+    approval: Option<Box<str>>,
 }
 
 impl Problem {
@@ -54,15 +59,22 @@ impl Problem {
             status,
             code,
             detail: detail.into(),
-            errors: Vec::new(),
+            errors: Box::default(),
             header: None,
             refused: None,
+            approval: None,
         }
     }
 
     /// With a header on the answer. A problem has one at most.
     pub fn header(mut self, name: &'static str, value: &'static str) -> Self {
         self.header = Some((name, value));
+        self
+    }
+
+    /// With the approval that was opened for the request.
+    pub fn approval(mut self, id: String) -> Self {
+        self.approval = Some(id.into());
         self
     }
 
@@ -92,6 +104,7 @@ impl Problem {
             instance: format!("urn:uuid:{request_id}"),
             code: self.code,
             errors: &self.errors,
+            approval_id: self.approval.as_deref(),
         };
         let mut response = (self.status, Json(body)).into_response();
         let mut set = |name, value| {
@@ -123,7 +136,10 @@ impl From<AppError> for Problem {
                 let fields: Vec<_> =
                     errors.iter().map(|one| format!("{}: {}", one.field, one.message)).collect();
                 let detail = format!("the request is not valid: {}", fields.join("; "));
-                Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail) }
+                Self {
+                    errors: errors.into(),
+                    ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail)
+                }
             }
             AppError::Conflict { code, .. } => Self::new(StatusCode::CONFLICT, code, detail),
             AppError::Stale { .. } => Self::new(StatusCode::PRECONDITION_FAILED, "stale", detail),
@@ -141,6 +157,9 @@ impl From<AppError> for Problem {
             AppError::StorageFull(_) => {
                 tracing::error!("{detail}");
                 Self::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", detail)
+            }
+            AppError::Store(StoreError::ApprovalGone(_)) => {
+                Self::new(StatusCode::CONFLICT, "approval_not_open", detail)
             }
             AppError::Store(error) => Self::internal(&error),
             AppError::Internal(cause) => Self::internal(&cause),

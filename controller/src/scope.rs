@@ -224,6 +224,7 @@ impl Context {
         if let Some(asker) = &self.asker {
             self.policy = asker.decide(action, facts)?.into();
             self.decided = Some(action);
+            self.approval = asker.approval.as_ref().map(|approval| approval.id);
         }
         Ok(())
     }

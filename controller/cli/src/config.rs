@@ -125,7 +125,8 @@ pub fn resolve(given: &Connection, saved: Option<&Login>) -> Result<Target, Fail
                 .next("log in there (`edgeformer login --url …`) or set EDGEFORMER_TOKEN"));
         }
     };
-    Ok(Target { url, ca_pem, token })
+    let (because, approval) = (given.because.clone(), given.approval.clone());
+    Ok(Target { url, ca_pem, token, because, approval })
 }
 
 /// An `https` address of a controller.
@@ -224,8 +225,11 @@ mod tests {
     #[test]
     fn what_is_missing_or_wrong_is_named() {
         let check = |url: Option<&str>, token: Option<&str>, expected: &str| {
-            let given =
-                Connection { url: url.map(Into::into), ca: None, token: token.map(Into::into) };
+            let given = Connection {
+                url: url.map(Into::into),
+                token: token.map(Into::into),
+                ..Connection::default()
+            };
             let message = resolve(&given, None).map(|_| ()).unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");
         };

@@ -136,7 +136,11 @@ fn refused(what: String, status: StatusCode, problem: &Problem) -> Failure {
             None => format!("({}{at})", status.as_u16()),
         });
     }
-    failure.next = refused_advice(status).map(str::to_owned);
+    failure.next = match problem.code.as_str() {
+        // The detail says who has to do what.
+        "approval_required" => None,
+        _ => refused_advice(status).map(str::to_owned),
+    };
     failure
 }
 

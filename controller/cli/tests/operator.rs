@@ -286,6 +286,35 @@ when { resource.devices > 1000 && context.approvals < 1 };"#;
 }
 
 #[test]
+fn a_second_person_signs_what_a_policy_holds_back() {
+    let controller = Controller::start().with_tenant();
+    let policy = controller.path("two.cedar");
+    let text = r#"forbid (principal, action == Action::"enrolment_token:create", resource)
+when { resource.uses > 10 && context.approvals < 1 };"#;
+    std::fs::write(&policy, text).unwrap();
+    controller.ok(&["access", "policy", "set", "two", &policy]);
+    let made = controller.json(&["token", "create", "Grace", "--role", "admin"]);
+    let ada = controller.json(&["token", "create", "Ada", "--role", "admin"]);
+    let (grace, ada) = (made["token"].as_str().unwrap(), ada["token"].as_str().unwrap());
+    assert!(controller.ok(&["approval", "list"]).contains("No approvals"));
+    let ask = ["enrolment-token", "create", "--uses", "50", "--because", "ticket 4711"];
+    let as_ada = [&ask[..], &["--token", ada]].concat();
+    controller.fails(&as_ada, 3, "edgeformer approval sign");
+    let open = controller.json(&["approval", "list", "--open"]);
+    let id = open[0]["id"].as_str().unwrap();
+    let shown = controller.ok(&["approval", "show", id]);
+    assert!(shown.contains("ticket 4711") && shown.contains("Ada"), "{shown}");
+    controller.fails(&["approval", "sign", id, "--token", ada, "--yes"], 3, "another person");
+    controller.fails(&["approval", "sign", id, "--token", grace], 2, "needs a confirmation");
+    let signed = controller.ok(&["approval", "sign", id, "--token", grace, "--yes"]);
+    assert!(signed.contains(&format!("--approval {id}")), "{signed}");
+    let again = [&as_ada[..], &["--approval", id]].concat();
+    assert!(controller.ok(&again).contains("50 devices"));
+    controller.fails(&again, 1, "was used");
+    assert!(controller.ok(&["approval", "list"]).contains("1 of 1"));
+}
+
+#[test]
 fn an_empty_fleet_says_what_to_do_next() {
     let controller = Controller::start().with_tenant();
     let check = |arguments: &[&str], expected: &str| {

@@ -231,7 +231,7 @@ async fn principal(
 fn answer(principal: Principal, policies: std::sync::Arc<Policies>, question: &Question) -> Answer {
     let tenant = principal.tenant;
     let circumstances = question.circumstances.clone();
-    let asker = Asker { principal, policies, circumstances };
+    let asker = Asker { principal, policies, circumstances, approval: None };
     let action = question.action;
     let (outcome, why, needed, ids) = match policy::authorise(&asker, action, tenant) {
         Decision::Deny(why) | Decision::Hide(why) => {

@@ -1,6 +1,7 @@
 //! What operators do: one use-case per action, with its checks, its transaction and its audit
 //! record. No HTTP in here.
 
+pub mod approvals;
 pub mod audit_proofs;
 pub mod devices;
 pub mod enrolment_tokens;

@@ -41,6 +41,7 @@ pub async fn create(
         expires_at: None,
         last_used_at: None,
         revoked_at: None,
+        created_by: String::new(),
     };
     let resource = || Resource::new("tenant", tenant.id).named(tenant.name.clone());
     let intent = || {

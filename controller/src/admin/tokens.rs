@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::audit::{Intent, Resource};
 use crate::error::AppError;
 use crate::policy::{Action, Role};
-use crate::scope::TenantScope;
+use crate::scope::{Scope, TenantScope};
 use crate::store::api_tokens::{self, ApiToken};
 use edgeformer_proto::token::{Kind, Token};
 
@@ -65,6 +65,7 @@ pub async fn create(
         expires_at: new.life.map(|life| now.plus(life)),
         last_used_at: None,
         revoked_at: None,
+        created_by: scope.context().actor.id.clone(),
     };
     let intent = Intent::new(
         Action::TokenCreate,

@@ -7,14 +7,14 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
-use super::idempotency;
 use super::request::RequestInfo;
+use super::{consent, idempotency};
 use crate::app::App;
 use crate::audit::{Intent, Outcome, Resource};
 use crate::policy::{
-    self, Action, Asker, Circumstances, Granted, Policies, Principal, Refusal, Refused,
+    self, Action, Approved, Asker, Circumstances, Granted, Policies, Principal, Refusal, Refused,
 };
 use crate::problem::Problem;
 use crate::scope::{InstallationScope, Scope, TenantScope};
@@ -32,7 +32,7 @@ const NOT_ACCEPTED: &str =
 /// Runs in front of a handler: only whom policy allows `action` gets through.
 pub(super) async fn guard(
     action: Action,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
     let app = request
@@ -43,21 +43,26 @@ pub(super) async fn guard(
     let info = request.extensions().get::<RequestInfo>().cloned().unwrap_or_default();
     let principal = authenticate(&app, request.headers()).await?;
     tracing::Span::current().record("principal", principal.subject.to_string());
-    let asker = asker(&app, principal.clone(), &info).await?;
+    let (mut request, identified) = consent::identify(action, request, &info).await?;
+    let header = request.headers().get(consent::HEADER).cloned();
+    let approval = consent::brought(&app, &principal, action, header, identified.as_ref()).await?;
+    let asker = asker(&app, principal.clone(), &info, approval).await?;
     let granted = match policy::grant(asker, action, info.origin()) {
         Ok(granted) => granted,
         Err(refusal) => return Err(refuse(&app, action, &info, refusal).await),
     };
-    request.extensions_mut().insert(principal);
+    request.extensions_mut().insert(principal.clone());
     // A refusal about the thing itself comes from the handler, and is recorded like any other.
     let recorder = granted.clone();
-    let mut response = run(&app, action, granted, request, next).await?;
-    if let Some(refused) = refused_by(&response)
-        && let Err(problem) = record_refusal(&app, &recorder, &refused).await
-    {
-        response = problem.into_response();
+    let response = run(&app, action, granted, request, next).await?;
+    let Some(refused) = refused_by(&response) else { return Ok(response) };
+    record_refusal(&app, &recorder, &refused).await?;
+    match (refused.needed, &recorder, identified) {
+        (Some(_), Granted::Tenant(scope), Some(identified)) => {
+            Err(consent::ask(&app, scope, &principal, &refused, &identified).await?)
+        }
+        _ => Ok(response),
     }
-    Ok(response)
 }
 
 /// Runs the handler, within its time.
@@ -100,7 +105,12 @@ impl Granted {
 }
 
 /// The principal with what its policies look at.
-async fn asker(app: &App, principal: Principal, info: &RequestInfo) -> Result<Asker, Problem> {
+async fn asker(
+    app: &App,
+    principal: Principal,
+    info: &RequestInfo,
+    approval: Option<Approved>,
+) -> Result<Asker, Problem> {
     let now = app.now();
     let policies = match principal.tenant {
         None => Policies::roles(),
@@ -112,10 +122,10 @@ async fn asker(app: &App, principal: Principal, info: &RequestInfo) -> Result<As
     let circumstances = Circumstances {
         at: now,
         source: info.address,
-        approvals: 0,
+        approvals: approval.as_ref().map_or(0, |approval| approval.count),
         justified: info.justification.is_some(),
     };
-    Ok(Asker { principal, policies, circumstances })
+    Ok(Asker { principal, policies, circumstances, approval })
 }
 
 /// What policies refused, if this is such an answer.

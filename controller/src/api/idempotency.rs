@@ -73,7 +73,7 @@ fn parse(key: &HeaderValue) -> Result<String, Problem> {
     Ok(text.to_owned())
 }
 
-fn hash_of(method: &Method, uri: &axum::http::Uri, body: &[u8]) -> [u8; 32] {
+pub(super) fn hash_of(method: &Method, uri: &axum::http::Uri, body: &[u8]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
     // Neither a method nor a URI holds a line break.
     context.update(format!("{method}\n{uri}\n").as_bytes());

@@ -2,10 +2,12 @@
 //! is registered with the action that policy decides on (see [`route::Routes`]).
 
 mod access;
+mod approvals;
 pub mod audit;
 mod audit_export;
 mod audit_proofs;
 pub mod auth;
+mod consent;
 pub mod devices;
 pub mod enrolment_tokens;
 mod erasures;
@@ -64,6 +66,7 @@ fn routes() -> Routes {
         .merge(models::routes())
         .merge(policies::routes())
         .merge(access::routes())
+        .merge(approvals::routes())
 }
 
 fn parts() -> (Router<App>, utoipa::openapi::OpenApi) {

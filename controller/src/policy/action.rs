@@ -177,6 +177,12 @@ actions! {
     PolicyDelete = "policy:delete", Govern;
     /// Changes what policies go by, such as the time zone.
     AccessSettingsUpdate = "access_settings:update", Govern;
+    /// Asks for others' consent.
+    ApprovalRequest = "approval:request", Internal;
+    /// Looks at approvals.
+    ApprovalRead = "approval:read", Read;
+    /// Signs an approval.
+    ApprovalSign = "approval:sign", Write;
     /// Reads telemetry.
     TelemetryRead = "telemetry:read", Read;
     /// Traded an enrolment token for a certificate.

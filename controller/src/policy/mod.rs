@@ -3,6 +3,7 @@
 //! store, for the tenants' own policies.
 
 mod action;
+mod approval;
 pub mod book;
 pub mod engine;
 mod entities;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use edgeformer_proto::ids::TenantId;
 
 pub use action::{About, Action, Group};
+pub use approval::Approved;
 pub use engine::{Policies, Verdict};
 pub use facts::{Circumstances, Facts, Labels, common_labels};
 pub use principal::{AuthMethod, Authentication, Principal, Role, Subject, TokenScopes};
@@ -50,6 +52,8 @@ pub struct Asker {
     pub policies: Arc<Policies>,
     /// Under which circumstances.
     pub circumstances: Circumstances,
+    /// Others' consent that the request brings.
+    pub approval: Option<Approved>,
 }
 
 /// Why a use-case refuses.
@@ -94,7 +98,7 @@ fn walls(
 
 /// Whether the asker may do `action` on something of `resource_tenant` (none: of the installation).
 pub fn authorise(asker: &Asker, action: Action, resource_tenant: Option<TenantId>) -> Decision {
-    let Asker { principal, policies, circumstances } = asker;
+    let Asker { principal, policies, circumstances, .. } = asker;
     if let Some(decision) = walls(principal, action, resource_tenant) {
         return decision;
     }
@@ -154,7 +158,7 @@ fn why(principal: &Principal, policies: &Policies, verdict: &Verdict) -> String 
 impl Asker {
     /// Decides about a certain thing. Returns the ids of the deciding policies.
     pub fn decide(&self, action: Action, facts: &Facts) -> Result<String, Box<Refused>> {
-        let Self { principal, policies, circumstances } = self;
+        let Self { principal, policies, circumstances, approval } = self;
         let refused = |why: String, needed, policies| {
             Err(Box::new(Refused { action, facts: facts.clone(), why, needed, policies }))
         };
@@ -168,6 +172,12 @@ impl Asker {
         if facts.about() != action.about() {
             let what = format!("it is about {:?}, not {:?}", action.about(), facts.about());
             return refused(what, None, Vec::new());
+        }
+        if let Some(approval) = approval
+            && let Err(why) = approval.covers(facts)
+        {
+            let why = format!("approval {} does not cover it: {why}", approval.id);
+            return refused(why, None, Vec::new());
         }
         match policies.decide(principal, action, facts, circumstances) {
             Verdict::Allow(ids) => Ok(ids.join(",")),

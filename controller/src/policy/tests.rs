@@ -17,7 +17,7 @@ fn asker_of(roles: &[Role], tenant: Option<TenantId>, policies: Arc<Policies>) -
     let mut principal = Principal::of_token(TokenId::new(), "t", roles[0], tenant, MONDAY);
     principal.roles = roles.iter().copied().collect();
     let circumstances = Circumstances { at: MONDAY, source: None, approvals: 0, justified: false };
-    Asker { principal, policies, circumstances }
+    Asker { principal, policies, circumstances, approval: None }
 }
 
 fn asker(role: Role, tenant: Option<TenantId>) -> Asker {
@@ -86,7 +86,8 @@ fn roles_that_only_look_change_nothing_and_the_others_what_they_are_for() {
     for role in [Role::Viewer, Role::Auditor, Role::Installation] {
         assert!(may(role).is_empty(), "{role:?}: {:?}", may(role));
     }
-    let release = ["version:publish", "rollout:create", "rollout:abort", "rollout:rollback"];
+    let release =
+        ["version:publish", "rollout:create", "rollout:abort", "rollout:rollback", "approval:sign"];
     assert_eq!(may(Role::ReleaseManager), release);
     assert!(may(Role::Operator).contains(&"device:update"));
     assert!(!may(Role::Operator).contains(&"version:publish"));

@@ -31,10 +31,12 @@ pub struct ApiToken {
     pub last_used_at: Option<Timestamp>,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// Who made it: a subject's id; empty if it is not known.
+    pub created_by: String,
 }
 
-const COLUMNS: &str =
-    "tenant_id, id, name, role, created_at_us, expires_at_us, last_used_at_us, revoked_at_us";
+const COLUMNS: &str = "tenant_id, id, name, role, created_at_us, expires_at_us, last_used_at_us, revoked_at_us, \
+     created_by";
 
 fn read(row: &AnyRow) -> Result<ApiToken, StoreError> {
     let id: String = row.get("id");
@@ -51,6 +53,7 @@ fn read(row: &AnyRow) -> Result<ApiToken, StoreError> {
         expires_at: row.get::<Option<i64>, _>("expires_at_us").map(Timestamp),
         last_used_at: row.get::<Option<i64>, _>("last_used_at_us").map(Timestamp),
         revoked_at: row.get::<Option<i64>, _>("revoked_at_us").map(Timestamp),
+        created_by: row.get("created_by"),
     })
 }
 
@@ -63,8 +66,8 @@ pub async fn insert<S: Scope>(
     let key = write.key();
     sqlx::query(
         "INSERT INTO api_tokens \
-         (tenant_id, id, name, role, secret_sha256, created_at_us, expires_at_us) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+         (tenant_id, id, name, role, secret_sha256, created_at_us, expires_at_us, created_by) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(key)
     .bind(token.id.to_string())
@@ -73,6 +76,7 @@ pub async fn insert<S: Scope>(
     .bind(secret_sha256.to_vec())
     .bind(token.created_at.0)
     .bind(token.expires_at.map(|at| at.0))
+    .bind(token.created_by.clone())
     .execute(write.db())
     .await
     .map_err(StoreError::doing("adding an API token"))?;
@@ -113,6 +117,14 @@ pub async fn get<S: Scope>(
     .await
     .map_err(StoreError::doing("reading an API token"))?;
     row.as_ref().map(read).transpose()
+}
+
+/// Who made a token: a subject's id, empty if it is not known; none if there is no such token.
+pub async fn created_by<S: Scope>(
+    conn: &mut Conn<S>,
+    id: TokenId,
+) -> Result<Option<String>, StoreError> {
+    Ok(get(conn, id).await?.map(|token| token.created_by))
 }
 
 /// Revokes a token. False if it was revoked before or is not there.

@@ -5,6 +5,7 @@
 //! the action and commits its audit record with it. Never hold one open across network I/O.
 
 pub mod api_tokens;
+pub mod approvals;
 pub mod assignments;
 pub mod audit_log;
 pub mod audit_subjects;
@@ -37,6 +38,7 @@ use crate::audit::{Intent, Outcome};
 use crate::clock::Timestamp;
 use crate::policy::Action;
 use crate::scope::Scope;
+use edgeformer_proto::ids::ApprovalId;
 pub use transaction::{Conn, Read, Write};
 
 /// Which database.
@@ -86,6 +88,9 @@ pub enum StoreError {
     /// Our own mistake: a use-case that would commit without having asked policy about the thing.
     #[error("{} was about to be committed without a decision about the thing itself", .0.as_str())]
     Undecided(Action),
+    /// The approval that the transaction goes by was used or rejected meanwhile.
+    #[error("approval {0} was used or rejected meanwhile")]
+    ApprovalGone(ApprovalId),
     /// A row holds what it cannot hold.
     #[error("{table} row {id:?} is damaged: {what}")]
     Damaged {

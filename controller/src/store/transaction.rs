@@ -9,7 +9,7 @@ use sqlx::any::Any;
 use sqlx::{AnyConnection, SqlSafeStr, SqlStr, Transaction};
 use tokio::sync::OwnedMutexGuard;
 
-use super::{Backend, Store, StoreError, audit_log, idempotency};
+use super::{Backend, Store, StoreError, approvals, audit_log, idempotency};
 use crate::audit::{Intent, Outcome, Resource};
 use crate::clock::Timestamp;
 use crate::policy::{Facts, Refused};
@@ -128,6 +128,12 @@ impl<S: Scope> Write<S> {
         if let Some(intent) = self.intent.take() {
             if !self.scope().context().is_decided(intent.action) {
                 return Err(StoreError::Undecided(intent.action));
+            }
+            // Consent is good for one act.
+            if let Some(approval) = self.scope().context().approval
+                && !approvals::end(&mut self, approval, approvals::State::Used).await?
+            {
+                return Err(StoreError::ApprovalGone(approval));
             }
             audit_log::enqueue(&mut self, intent, Outcome::Success, now).await?;
             idempotency::mark_done(&mut self).await?;

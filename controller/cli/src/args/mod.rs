@@ -60,6 +60,12 @@ pub struct Connection {
     #[arg(long, global = true, value_name = "TOKEN")]
     #[arg(env = "EDGEFORMER_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// Why you do this; it is kept with the audit record
+    #[arg(long, global = true, value_name = "TEXT")]
+    pub because: Option<String>,
+    /// The approval that the request goes by, once others have signed it
+    #[arg(long, global = true, value_name = "ID", value_parser = value::id)]
+    pub approval: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -88,6 +94,9 @@ pub enum Command {
     /// Who may do what, and the tenant's own policies
     #[command(subcommand)]
     Access(policy::Access),
+    /// Requests that need other people's consent
+    #[command(subcommand)]
+    Approval(policy::Approval),
     /// Enrolled devices
     #[command(subcommand)]
     Device(fleet::Device),

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
-use super::{Consent, value};
+use super::{Consent, Limit, value};
 
 #[derive(Debug, Subcommand)]
 pub enum Access {
@@ -125,6 +125,73 @@ Examples:
     Delete {
         /// Its name
         name: String,
+        #[command(flatten)]
+        consent: Consent,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Meaning {
+    /// It may be done
+    Approved,
+    /// It was looked at; counts for nothing by itself
+    Reviewed,
+    /// It must not be done
+    Rejected,
+}
+
+impl Meaning {
+    /// As the API names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Approved => "approved",
+            Self::Reviewed => "reviewed",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Approval {
+    /// List requests that need or needed consent, newest first
+    #[command(after_help = "\
+Examples:
+  edgeformer approval list
+  edgeformer approval list --open")]
+    List {
+        /// Only those that can still be signed
+        #[arg(long)]
+        open: bool,
+        #[command(flatten)]
+        limit: Limit,
+    },
+    /// Show what is asked for, by whom, and who signed
+    #[command(
+        after_help = "Example:\n  edgeformer approval show 0192d3a4-7b1c-7c3e-9f00-3a52c0de0009"
+    )]
+    Show {
+        /// Its id, from the refused request or `edgeformer approval list`
+        #[arg(value_parser = value::id)]
+        id: String,
+    },
+    /// Sign it: your name, the time and the meaning are kept for good
+    #[command(after_help = "\
+Whoever asked repeats the request with --approval ID once enough others have approved.
+
+Examples:
+  edgeformer approval sign 0192d3a4-7b1c-7c3e-9f00-3a52c0de0009
+  edgeformer approval sign 0192d3a4-7b1c-7c3e-9f00-3a52c0de0009 --meaning rejected \\
+    --comment \"not before the weekend\"")]
+    Sign {
+        /// Its id
+        #[arg(value_parser = value::id)]
+        id: String,
+        /// What your signature means
+        #[arg(long, value_enum, default_value_t = Meaning::Approved)]
+        meaning: Meaning,
+        /// What you want to add
+        #[arg(long, default_value = "")]
+        comment: String,
         #[command(flatten)]
         consent: Consent,
     },

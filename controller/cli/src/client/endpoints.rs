@@ -114,6 +114,12 @@ endpoints! {
     ERASE: POST "/audit/erasures" [] ErasureCreate => Erasure, "erase";
     AUDIT_HEAD: GET "/audit/head" [] Nothing => AuditHead, "read the head of the audit log";
 
+    LIST_APPROVALS: GET "/approvals" ["limit", "cursor", "state"]
+        Nothing => Page<Approval>, "list approvals";
+    GET_APPROVAL: GET "/approvals/{id}" [] Nothing => Approval, "read the approval";
+    SIGN_APPROVAL: POST "/approvals/{id}/signatures" []
+        SignatureCreate => Approval, "sign the approval";
+
     EXPLAIN: POST "/access/explain" [] AccessQuestion => AccessAnswer, "explain";
     ACCESS_WHO: GET "/access/who" ["action", "labels", "model", "devices"]
         Nothing => WhoMayList, "find out who may";

@@ -13,6 +13,7 @@ mod upload;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Certificate, Url};
 
 pub use endpoints::Endpoint;
@@ -27,6 +28,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time for an ordinary request; uploads are exempt.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Why the caller acts.
+const JUSTIFICATION: &str = "x-edgeformer-justification";
+/// The approval that a request goes by.
+const APPROVAL: &str = "x-edgeformer-approval";
+
 /// Where, whom to trust, and who is asking.
 #[derive(Debug, Clone)]
 pub struct Target {
@@ -34,6 +40,10 @@ pub struct Target {
     /// PEM of the only authorities to trust; None trusts those of the system.
     pub ca_pem: Option<String>,
     pub token: Token,
+    /// Why the caller acts; kept with audit records.
+    pub because: Option<String>,
+    /// The approval that requests go by.
+    pub approval: Option<String>,
 }
 
 /// A connection to one controller as one principal.
@@ -41,6 +51,7 @@ pub struct Client {
     http: reqwest::Client,
     base: Url,
     token: Token,
+    headers: HeaderMap,
 }
 
 impl Client {
@@ -65,8 +76,17 @@ impl Client {
         if is_loopback(&target.url) {
             builder = builder.no_proxy();
         }
+        let mut headers = HeaderMap::new();
+        let given = [(JUSTIFICATION, &target.because), (APPROVAL, &target.approval)];
+        for (name, value) in given {
+            if let Some(value) = value {
+                let value = HeaderValue::from_bytes(value.as_bytes())
+                    .map_err(|_| start(format!("{name} must be on one line")))?;
+                headers.insert(name, value);
+            }
+        }
         let http = builder.build().map_err(|e| start(deepest(&e)))?;
-        Ok(Self { http, base: target.url, token: target.token })
+        Ok(Self { http, base: target.url, token: target.token, headers })
     }
 
     /// The controller's address as people know it.

@@ -173,6 +173,7 @@ impl<Req, Res> Call<'_, Req, Res> {
             .attempts(&method, operation, || {
                 let mut request = client.http.request(method.clone(), self.url.clone());
                 request = request.bearer_auth(client.token.reveal()).timeout(REQUEST_TIMEOUT);
+                request = request.headers(client.headers.clone());
                 if method == Method::POST {
                     request = request.header("Idempotency-Key", &key);
                 }
@@ -402,7 +403,14 @@ mod tests {
     fn client(url: &str) -> Client {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let token = Token::mint(edgeformer_proto::token::Kind::Api);
-        Client::new(Target { url: url.parse().unwrap(), ca_pem: None, token }).unwrap()
+        Client::new(Target {
+            url: url.parse().unwrap(),
+            ca_pem: None,
+            token,
+            because: None,
+            approval: None,
+        })
+        .unwrap()
     }
 
     #[test]

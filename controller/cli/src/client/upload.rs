@@ -101,6 +101,7 @@ impl Client {
             .http
             .request(PUT_PAYLOAD.method, url)
             .bearer_auth(self.token.reveal())
+            .headers(self.headers.clone())
             .header(CONTENT_TYPE, "application/octet-stream")
             .header(CONTENT_LENGTH, upload.size_bytes)
             .header("Digest", format!("sha-256={digest}"))

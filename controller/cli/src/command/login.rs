@@ -35,7 +35,12 @@ pub async fn login(given: &Connection, args: &Login, screen: Screen) -> Result<E
         (None, Some(token)) => token.clone(),
         (None, None) => read_token()?,
     };
-    let given = Connection { url: Some(url), ca: given.ca.clone(), token: Some(token) };
+    let given = Connection {
+        url: Some(url),
+        ca: given.ca.clone(),
+        token: Some(token),
+        ..Connection::default()
+    };
     let target = config::resolve(&given, saved.as_ref())?;
     let login = config::Login::of(&target);
     let context = Context { client: Client::new(target)?, screen };

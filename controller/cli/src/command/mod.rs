@@ -66,6 +66,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Token(command) => access::token(&context, command).await,
         Command::EnrolmentToken(command) => access::enrolment_token(&context, command).await,
         Command::Access(command) => policy::run(&context, command).await,
+        Command::Approval(command) => policy::approval(&context, command).await,
         Command::Device(command) => device::run(&context, command).await,
         Command::Model(command) => model::run(&context, command).await,
         Command::Rollout(command) => rollout::run(&context, command).await,

@@ -3,15 +3,17 @@
 use std::path::Path;
 
 use super::{Context, consent};
-use crate::args::policy::{Access, Policy, Thing};
+use crate::args::policy::{Access, Approval, Policy, Thing};
 use crate::args::value;
 use crate::client::ClientError;
 use crate::client::endpoints::{
-    ACCESS_SCHEMA, ACCESS_SETTINGS, ACCESS_WHO, DELETE_POLICY, EXPLAIN, GET_POLICY, LIST_POLICIES,
-    LIST_ROLES, PUT_POLICY, SET_ACCESS_SETTINGS, TEST_POLICIES,
+    ACCESS_SCHEMA, ACCESS_SETTINGS, ACCESS_WHO, DELETE_POLICY, EXPLAIN, GET_APPROVAL, GET_POLICY,
+    LIST_APPROVALS, LIST_POLICIES, LIST_ROLES, PUT_POLICY, SET_ACCESS_SETTINGS, SIGN_APPROVAL,
+    TEST_POLICIES,
 };
 use crate::client::types::{
-    AccessQuestion, AccessSettingsEdit, AskedAbout, Asks, PolicyEdit, PolicyTest, TestedPolicy,
+    AccessQuestion, AccessSettingsEdit, AskedAbout, Asks, PolicyEdit, PolicyTest, SignatureCreate,
+    TestedPolicy,
 };
 use crate::failure::{Exit, Failure};
 use crate::view;
@@ -140,4 +142,37 @@ async fn policy(context: &Context, command: Policy) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Carries out what concerns approvals.
+///
+/// # Errors
+/// The failure to be shown.
+pub async fn approval(context: &Context, command: Approval) -> Result<Exit, Failure> {
+    let about = |id: &str| format!("approval {id}");
+    match command {
+        Approval::List { open, limit } => {
+            let call = context.client.call(&LIST_APPROVALS);
+            let call = call.query_if("state", open.then_some("open"));
+            let all = call.all(limit.limit).await?;
+            context.screen.list(&all, |all| view::policy::approvals(all, context.style()));
+        }
+        Approval::Show { id } => {
+            let found = context.client.call(&GET_APPROVAL).path(&id).send().await;
+            let found = found.map_err(|e| Failure::from(e).about(&about(&id)))?;
+            context.screen.one(&found, |one| view::policy::approval(one, context.style()));
+        }
+        Approval::Sign { id, meaning, comment, consent } => {
+            let found = context.client.call(&GET_APPROVAL).path(&id).send().await;
+            let found = found.map_err(|e| Failure::from(e).about(&about(&id)))?;
+            let shown = view::policy::approval(&found.value, context.style());
+            let preview = format!("{shown}\n\nYou sign it as: {}.", meaning.as_str());
+            consent::ask(&context.screen, consent, &preview).await?;
+            let body = SignatureCreate { meaning: meaning.as_str().to_owned(), comment };
+            let call = context.client.call(&SIGN_APPROVAL).path(&id).body(&body);
+            let signed = call.send().await.map_err(|e| Failure::from(e).about(&about(&id)))?;
+            context.screen.one(&signed, view::policy::signed);
+        }
+    }
+    Ok(Exit::Done)
 }

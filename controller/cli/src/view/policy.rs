@@ -1,9 +1,9 @@
 //! Who may do what, and policies.
 
-use super::human::relative;
+use super::human::{absolute, relative};
 use super::{Style, fields, table};
 use crate::client::types::{
-    AccessAnswer, Policy, PolicyList, PolicyTestResult, RoleList, WhoMayList,
+    AccessAnswer, Approval, Policy, PolicyList, PolicyTestResult, RoleList, WhoMayList,
 };
 
 fn decision(text: &str) -> &str {
@@ -87,4 +87,62 @@ pub fn test(result: &PolicyTestResult, style: Style) -> String {
         false => table(style, ["", "CASE", "DECISION", "WHY"], rows),
     };
     format!("{rows}\n\n{} passed, {} failed", result.passed, result.failed)
+}
+
+pub fn approvals(all: &[Approval], style: Style) -> String {
+    if all.is_empty() {
+        return "No approvals.\nOne is opened when a policy holds a request back.".to_owned();
+    }
+    let row = |one: &Approval| {
+        let signed = format!("{} of {}", one.approved, one.needed);
+        let asked = relative(&one.created_at, style.now);
+        let by = one.requested_by_name.clone();
+        [one.action.clone(), one.on.clone(), one.state.clone(), signed, by, asked, one.id.clone()]
+    };
+    let head = ["ACTION", "ON", "STATE", "APPROVED", "ASKED BY", "ASKED", "ID"];
+    table(style, head, all.iter().map(row))
+}
+
+pub fn approval(one: &Approval, style: Style) -> String {
+    let mut head = vec![
+        ("Approval", one.id.clone()),
+        ("State", format!("{}, {} of {} approved", one.state, one.approved, one.needed)),
+        ("Action", format!("{} on {}", one.action, one.on)),
+        ("Request", one.request.clone()),
+        (
+            "Asked by",
+            format!("{}, {}", one.requested_by_name, relative(&one.created_at, style.now)),
+        ),
+        ("Expires", relative(&one.expires_at, style.now)),
+    ];
+    if !one.justification.is_empty() {
+        head.push(("Because", one.justification.clone()));
+    }
+    let mut text = fields(&head);
+    for signature in &one.signatures {
+        let comment = match signature.comment.is_empty() {
+            true => String::new(),
+            false => format!(": {}", signature.comment),
+        };
+        text.push_str(&format!(
+            "\n{} {} by {} (proved by {}){comment}",
+            absolute(&signature.signed_at),
+            signature.meaning,
+            signature.signer_name,
+            signature.method,
+        ));
+    }
+    text
+}
+
+/// What is left to do after a signature.
+pub fn signed(one: &Approval) -> String {
+    match (one.state.as_str(), one.needed.saturating_sub(one.approved)) {
+        ("rejected", _) => format!("Approval {} is rejected: the request stays refused.", one.id),
+        (_, 0) => format!(
+            "Signed. {} can repeat the request now, with `--approval {}`.",
+            one.requested_by_name, one.id
+        ),
+        (_, missing) => format!("Signed. {missing} more must approve."),
+    }
 }

@@ -16,12 +16,13 @@ struct Things {
     enrolment_token: String,
     device: String,
     rollout: String,
+    approval: String,
 }
 
 const MODEL: &str = "secret-model";
 const VERSION: &str = "1.0.0";
 
-fn model_file() -> Vec<u8> {
+pub(super) fn model_file() -> Vec<u8> {
     let metadata = [
         ("general.architecture".to_owned(), Meta::String("llama".to_owned())),
         ("llama.context_length".to_owned(), Meta::U32(128)),
@@ -48,7 +49,15 @@ async fn one_of_everything(rest: &Rest, tenant: &str, admin: &str) -> Things {
     assert_eq!(saved.status, 200, "{saved:?}");
     let body = json!({"model": MODEL, "version": VERSION, "selector": {"all": true}});
     let rollout = rest.post(admin, "/api/v1/rollouts", body).await.text("id");
-    Things { token, enrolment_token, device, rollout }
+    let held = json!({"text": "forbid (principal, action == Action::\"device:revoke\", resource) \
+        when { resource.name == \"held\" && context.approvals < 1 };"});
+    let path = "/api/v1/access/policies/held";
+    let saved = rest.send(Method::PUT, path, &headers, Some(&held.to_string())).await;
+    assert_eq!(saved.status, 200, "{saved:?}");
+    let other = self::device(rest, tenant, "held").await;
+    let asked = rest.post(admin, &format!("/api/v1/devices/{other}/revoke"), json!({})).await;
+    let approval = asked.text("approval_id");
+    Things { token, enrolment_token, device, rollout, approval }
 }
 
 impl Things {
@@ -68,6 +77,7 @@ impl Things {
                 "enrolment-tokens" => &self.enrolment_token,
                 "devices" => &self.device,
                 "rollouts" => &self.rollout,
+                "approvals" => &self.approval,
                 "models" | "access" => "",
                 other => panic!("make one of {other} here"),
             };
@@ -92,6 +102,7 @@ async fn call(rest: &Rest, token: &str, method: &Method, path: &str) -> Answer {
     let body = match *method {
         Method::GET => None,
         Method::PATCH => Some(r#"{"labels": {"site": "here"}}"#),
+        _ if path.ends_with("/signatures") => Some(r#"{"meaning": "reviewed"}"#),
         _ => Some("{}"),
     };
     rest.send(method.clone(), path, &[("authorization", &bearer), ("if-match", "\"1\"")], body)
@@ -113,6 +124,7 @@ async fn every_route_hides_another_tenants_things() {
         let nothing = path
             .replace(&things.device, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
             .replace(&things.rollout, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
+            .replace(&things.approval, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
             .replace(&things.token, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
             .replace(&things.enrolment_token, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
             .replace(MODEL, "no-such-model");
@@ -129,11 +141,12 @@ async fn every_route_hides_another_tenants_things() {
         "telemetry/summary",
         "audit",
         "access/policies",
+        "approvals",
     ] {
         let answer = rest.get(&stranger, &format!("/api/v1/{list}")).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         let text = Value::to_string(&answer.body);
-        for hidden in ["secret-", &things.device, &things.rollout, &tenant] {
+        for hidden in ["secret-", &things.device, &things.rollout, &things.approval, &tenant] {
             assert!(!text.contains(hidden), "{list} shows {hidden}: {text}");
         }
     }

@@ -1,6 +1,7 @@
 //! The REST API's tests.
 
 mod access;
+mod approvals;
 mod audit;
 mod audit_proofs;
 mod document;

@@ -20,6 +20,7 @@ async fn add<S: Scope>(db: &Db, scope: &S, role: Role, secret: u8) -> ApiToken {
         expires_at: (secret == 2).then(|| db.now().plus(Duration::from_secs(60))),
         last_used_at: None,
         revoked_at: None,
+        created_by: String::new(),
     };
     let intent = Intent::new(Action::TokenCreate, Resource::new("token", token.id));
     let mut write = db.store.write(scope, intent).await.unwrap();

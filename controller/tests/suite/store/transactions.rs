@@ -15,6 +15,7 @@ fn token(db: &crate::support::Db, name: &str) -> ApiToken {
         expires_at: None,
         last_used_at: None,
         revoked_at: None,
+        created_by: String::new(),
     }
 }
 
