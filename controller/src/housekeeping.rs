@@ -7,7 +7,7 @@ use edgeformer_proto::ids::TenantId;
 
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::scope::{InstallationScope, TenantScope};
+use crate::scope::{InstallationScope, Scope, TenantScope};
 use crate::store::{Store, StoreError, idempotency, telemetry, tenants};
 
 /// Nothing it removes is urgent.
@@ -35,9 +35,7 @@ pub async fn run(app: App) {
 /// One run. Returns how many rows went.
 pub async fn tidy(store: &Store, now: Timestamp) -> Result<u64, StoreError> {
     let installation = InstallationScope::system(COMPONENT);
-    let mut write = store.write_observation(&installation).await?;
-    let mut forgotten = idempotency::sweep(&mut write, now).await?;
-    write.commit(now).await?;
+    let mut forgotten = forget_answers(store, &installation, now).await?;
     let mut after: Option<TenantId> = None;
     loop {
         let page = {
@@ -50,9 +48,21 @@ pub async fn tidy(store: &Store, now: Timestamp) -> Result<u64, StoreError> {
         after = Some(last.id);
         for tenant in &page {
             let scope = TenantScope::system(tenant.id, COMPONENT);
+            forgotten += forget_answers(store, &scope, now).await?;
             forgotten += forget_telemetry(store, &scope, now).await?;
         }
     }
+}
+
+async fn forget_answers<S: Scope>(
+    store: &Store,
+    scope: &S,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let mut write = store.write_observation(scope).await?;
+    let forgotten = idempotency::sweep(&mut write, now).await?;
+    write.commit(now).await?;
+    Ok(forgotten)
 }
 
 async fn forget_telemetry(

@@ -113,6 +113,7 @@ pub async fn open(
     let vault = Vault::from_file(&dir.kek())?;
     let store = Store::connect(&dir.database_url(database_url, false)).await?;
     store.check_schema().await?;
+    store.check_wall().await?;
     let mut read = store.read(&InstallationScope::system("serve")).await?;
     let row = installation::get(&mut read).await?.ok_or(ServeError::NoInstallation)?;
     drop(read);

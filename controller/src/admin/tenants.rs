@@ -58,11 +58,11 @@ pub async fn create(
         }
         done => done?,
     }
-    let mut write = write.enter(tenant.id);
+    let mut write = write.enter(tenant.id).await?;
     api_tokens::insert(&mut write, &token, &secret.sha256()).await?;
     // The tenant's own log begins with how it was made.
     audit_log::enqueue(&mut write, intent(), Outcome::Success, now).await?;
-    write.leave(scope).commit(now).await?;
+    write.leave(scope).await?.commit(now).await?;
     app.nudges.audit.notify_one();
     Ok((TenantSummary { id: tenant.id, name: tenant.name, created_at: now }, secret))
 }

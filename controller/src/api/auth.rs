@@ -185,8 +185,9 @@ pub async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, P
 }
 
 async fn look_up(app: &App, token: &Token) -> Result<Option<api_tokens::Found>, StoreError> {
-    let mut read = app.store.read(&InstallationScope::system("authentication")).await?;
-    api_tokens::find_by_secret(&mut read, &token.sha256()).await
+    let (scope, sha256) = (InstallationScope::system("authentication"), token.sha256());
+    let mut read = app.store.read_presented(&scope, &sha256).await?;
+    api_tokens::find_by_secret(&mut read, &sha256).await
 }
 
 async fn touch(app: &App, found: &api_tokens::Found) -> Result<(), StoreError> {

@@ -87,7 +87,7 @@ async fn restore_rows(
     let scope = InstallationScope::system("restore");
     let intent = Intent::new(Action::BackupRestore, Resource::new("installation", "1"))
         .because(format!("restored from a backup of {}", meta.created_at));
-    let mut write = store.write(&scope, intent).await?;
+    let mut write = store.write_everything(&scope, intent).await?;
     if installation::get(&mut write).await?.is_some() {
         return Err(BackupError::NotEmpty { what: "the database".to_owned() });
     }

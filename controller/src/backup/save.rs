@@ -37,7 +37,7 @@ pub async fn save(
     let scratch =
         tempfile::tempdir_in(out.parent().filter(|p| p.is_dir()).unwrap_or(Path::new(".")))
             .map_err(io("create a folder beside", out))?;
-    let mut read = store.read(&InstallationScope::system("backup")).await?;
+    let mut read = store.read_everything(&InstallationScope::system("backup")).await?;
     let mut tables = Vec::new();
     for name in dump::tables(&mut read).await? {
         let path = scratch.path().join(&name);

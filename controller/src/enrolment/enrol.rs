@@ -21,8 +21,9 @@ impl Enroller {
         applicant: Applicant,
         source: &str,
     ) -> Result<v1::EnrolResponse, EnrolmentError> {
-        let mut read = self.app.store.read(&InstallationScope::system("enrolment")).await?;
-        let found = enrolments::find_token(&mut read, &token.sha256()).await?;
+        let (scope, sha256) = (InstallationScope::system("enrolment"), token.sha256());
+        let mut read = self.app.store.read_presented(&scope, &sha256).await?;
+        let found = enrolments::find_token(&mut read, &sha256).await?;
         drop(read);
         let token = found.ok_or(EnrolmentError::TokenUnknown)?;
         match self.admit(&token, &applicant, source).await {

@@ -8,7 +8,7 @@ use sqlx::any::AnyPoolOptions;
 use sqlx::migrate::Migrator;
 use tokio::sync::Mutex;
 
-use super::{Backend, Store, StoreError};
+use super::{Backend, Store, StoreError, row_security};
 
 static SQLITE: Migrator = sqlx::migrate!("../migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("../migrations/postgres");
@@ -102,7 +102,7 @@ impl Store {
     pub async fn migrate(&self) -> Result<(), StoreError> {
         let _writer = self.writer.lock().await;
         self.backend.migrator().run(&self.pool).await?;
-        Ok(())
+        row_security::build(self).await
     }
 
     /// Refuses a database whose schema is not the one this program was built for.
@@ -115,6 +115,11 @@ impl Store {
             std::cmp::Ordering::Greater => "use the controller version that migrated it, or newer",
         };
         Err(StoreError::Schema { found, needed, advice })
+    }
+
+    /// Refuses a database in which tenants are not walled off from each other.
+    pub async fn check_wall(&self) -> Result<(), StoreError> {
+        row_security::check(self).await
     }
 
     /// Newest migration applied; 0 for an empty database.

@@ -10,7 +10,7 @@ use sqlx::Row;
 
 use super::{StoreError, Write};
 use crate::clock::Timestamp;
-use crate::scope::{InstallationScope, Scope};
+use crate::scope::Scope;
 
 /// The first request is running.
 const RUNNING: i64 = 0;
@@ -155,12 +155,12 @@ pub async fn settle<S: Scope>(
     Ok(())
 }
 
-/// Forgets what is older than [`KEEP`], of every tenant.
-pub async fn sweep(
-    write: &mut Write<InstallationScope>,
-    now: Timestamp,
-) -> Result<u64, StoreError> {
-    let done = sqlx::query("DELETE FROM idempotency_keys WHERE created_at_us < $1")
+/// Forgets what is older than [`KEEP`].
+pub async fn sweep<S: Scope>(write: &mut Write<S>, now: Timestamp) -> Result<u64, StoreError> {
+    let key = write.key();
+    let sql = "DELETE FROM idempotency_keys WHERE tenant_id = $1 AND created_at_us < $2";
+    let done = sqlx::query(sql)
+        .bind(key)
         .bind(now.minus(KEEP).0)
         .execute(write.db())
         .await

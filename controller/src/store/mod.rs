@@ -23,6 +23,7 @@ pub mod policies;
 pub mod presence;
 pub mod rollout_devices;
 pub mod rollouts;
+pub mod row_security;
 pub mod sessions;
 pub mod telemetry;
 pub mod tenants;
@@ -37,8 +38,9 @@ use tokio::sync::Mutex;
 use crate::audit::{Intent, Outcome};
 use crate::clock::Timestamp;
 use crate::policy::Action;
-use crate::scope::Scope;
+use crate::scope::{InstallationScope, Scope};
 use edgeformer_proto::ids::ApprovalId;
+use row_security::View;
 pub use transaction::{Conn, Read, Write};
 
 /// Which database.
@@ -91,6 +93,9 @@ pub enum StoreError {
     /// The approval that the transaction goes by was used or rejected meanwhile.
     #[error("approval {0} was used or rejected meanwhile")]
     ApprovalGone(ApprovalId),
+    /// Row-level security is not there or does not hold.
+    #[error("the wall between tenants in the database does not hold: {0}")]
+    Wall(String),
     /// A row holds what it cannot hold.
     #[error("{table} row {id:?} is damaged: {what}")]
     Damaged {
@@ -165,18 +170,44 @@ impl Store {
 
     /// A consistent view of what `scope` may read.
     pub async fn read<S: Scope>(&self, scope: &S) -> Result<Read<S>, StoreError> {
-        Read::begin(self, scope).await
+        Read::begin(self, scope, View::Own).await
+    }
+
+    /// What the installation may read, and the credential with this SHA-256, whosever it is.
+    pub async fn read_presented(
+        &self,
+        scope: &InstallationScope,
+        secret_sha256: &[u8; 32],
+    ) -> Result<Read<InstallationScope>, StoreError> {
+        Read::begin(self, scope, View::Presented(secret_sha256)).await
+    }
+
+    /// Everything, for a backup.
+    pub async fn read_everything(
+        &self,
+        scope: &InstallationScope,
+    ) -> Result<Read<InstallationScope>, StoreError> {
+        Read::begin(self, scope, View::Everything).await
+    }
+
+    /// A transaction on everything, for a restore.
+    pub async fn write_everything(
+        &self,
+        scope: &InstallationScope,
+        intent: Intent,
+    ) -> Result<Write<InstallationScope>, StoreError> {
+        Write::begin(self, scope, Some(intent), View::Everything).await
     }
 
     /// A transaction that does `intent`; committing it also commits the audit record.
     pub async fn write<S: Scope>(&self, scope: &S, intent: Intent) -> Result<Write<S>, StoreError> {
-        Write::begin(self, scope, Some(intent)).await
+        Write::begin(self, scope, Some(intent), View::Own).await
     }
 
     /// A transaction without an audit record. Only for what nobody decided: observations that
     /// devices report (presence, status, telemetry) and the store's own housekeeping.
     pub async fn write_observation<S: Scope>(&self, scope: &S) -> Result<Write<S>, StoreError> {
-        Write::begin(self, scope, None).await
+        Write::begin(self, scope, None, View::Own).await
     }
 
     /// Records an action that was refused or failed, or one whose effects lie outside the store.
@@ -187,7 +218,7 @@ impl Store {
         outcome: Outcome,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let mut write = Write::begin(self, scope, None).await?;
+        let mut write = Write::begin(self, scope, None, View::Own).await?;
         audit_log::enqueue(&mut write, intent, outcome, now).await?;
         write.commit(now).await
     }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use edgeformer_proto::ids::TenantId;
 use sqlx::any::Any;
-use sqlx::{AnyConnection, SqlSafeStr, SqlStr, Transaction};
+use sqlx::{AnyConnection, AssertSqlSafe, SqlSafeStr, SqlStr, Transaction};
 use tokio::sync::OwnedMutexGuard;
 
+use super::row_security::{self, View};
 use super::{Backend, Store, StoreError, approvals, audit_log, idempotency};
 use crate::audit::{Intent, Outcome, Resource};
 use crate::clock::Timestamp;
@@ -55,15 +56,25 @@ impl<S: Scope> Conn<S> {
     }
 }
 
+/// How a transaction begins on PostgreSQL: as whom, and on whose rows.
+fn postgres<S: Scope>(mode: &str, scope: &S, view: View<'_>) -> SqlStr {
+    // Safe: made of literals and of the scope's key, which is checked.
+    AssertSqlSafe(row_security::begin(mode, &scope.key(), view)).into_sql_str()
+}
+
 /// A transaction that reads one consistent state.
 #[derive(Debug)]
 pub struct Read<S>(Conn<S>);
 
 impl<S: Scope> Read<S> {
-    pub(super) async fn begin(store: &Store, scope: &S) -> Result<Self, StoreError> {
+    pub(super) async fn begin(
+        store: &Store,
+        scope: &S,
+        view: View<'_>,
+    ) -> Result<Self, StoreError> {
         let statement = match store.backend {
             Backend::Sqlite => "BEGIN".into_sql_str(),
-            Backend::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY".into_sql_str(),
+            Backend::Postgres => postgres("ISOLATION LEVEL REPEATABLE READ READ ONLY", scope, view),
         };
         Ok(Self(Conn::begin(store, scope, statement).await?))
     }
@@ -96,13 +107,14 @@ impl<S: Scope> Write<S> {
         store: &Store,
         scope: &S,
         intent: Option<Intent>,
+        view: View<'_>,
     ) -> Result<Self, StoreError> {
         let (writer, statement) = match store.backend {
             Backend::Sqlite => (
                 Some(Arc::clone(&store.writer).lock_owned().await),
                 "BEGIN IMMEDIATE".into_sql_str(),
             ),
-            Backend::Postgres => (None, "BEGIN".into_sql_str()),
+            Backend::Postgres => (None, postgres("", scope, view)),
         };
         let conn = Conn::begin(store, scope, statement).await?;
         Ok(Self { conn, intent, _writer: writer })
@@ -151,9 +163,9 @@ impl<S: Scope> Write<S> {
 
 impl Write<InstallationScope> {
     /// The same transaction, now on the data of `tenant`: for what making a tenant does inside it.
-    pub(crate) fn enter(self, tenant: TenantId) -> Write<TenantScope> {
+    pub(crate) async fn enter(self, tenant: TenantId) -> Result<Write<TenantScope>, StoreError> {
         let scope = self.conn.scope.enter(tenant);
-        self.moved(scope)
+        self.moved(scope).await
     }
 }
 
@@ -167,16 +179,25 @@ impl Write<TenantScope> {
     }
 
     /// Undoes [`Write::enter`], so that the commit's record goes to the installation's log.
-    pub(crate) fn leave(self, back: &InstallationScope) -> Write<InstallationScope> {
-        self.moved(back.clone())
+    pub(crate) async fn leave(
+        self,
+        back: &InstallationScope,
+    ) -> Result<Write<InstallationScope>, StoreError> {
+        self.moved(back.clone()).await
     }
 }
 
 impl<S: Scope> Write<S> {
-    fn moved<T: Scope>(self, scope: T) -> Write<T> {
-        let Self { conn: Conn { tx, scope: _, key: _, backend }, intent, _writer } = self;
+    async fn moved<T: Scope>(self, scope: T) -> Result<Write<T>, StoreError> {
+        let Self { conn: Conn { mut tx, scope: _, key: _, backend }, intent, _writer } = self;
         let key = scope.key();
-        Write { conn: Conn { tx, scope, key, backend }, intent, _writer }
+        if backend == Backend::Postgres {
+            sqlx::raw_sql(AssertSqlSafe(row_security::enter(&key)))
+                .execute(&mut *tx)
+                .await
+                .map_err(StoreError::doing("entering a tenant"))?;
+        }
+        Ok(Write { conn: Conn { tx, scope, key, backend }, intent, _writer })
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::rest::{Answer, Rest};
 
 /// Method, path with parameters filled in, action.
-fn routes() -> Vec<(Method, String, Action)> {
+pub(super) fn routes() -> Vec<(Method, String, Action)> {
     let document = serde_json::to_value(api::document()).unwrap();
     let mut routes = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -38,7 +38,7 @@ fn routes() -> Vec<(Method, String, Action)> {
     routes
 }
 
-async fn call(rest: &Rest, token: Option<&str>, method: &Method, path: &str) -> Answer {
+pub(super) async fn call(rest: &Rest, token: Option<&str>, method: &Method, path: &str) -> Answer {
     let bearer = token.map(|token| format!("Bearer {token}"));
     let mut headers = vec![("if-match", "\"1\"")];
     if let Some(bearer) = &bearer {

@@ -11,11 +11,11 @@ use super::resources::device;
 use crate::support::rest::{Answer, Rest};
 
 /// One of everything, in one tenant.
-struct Things {
-    token: String,
+pub(super) struct Things {
+    pub(super) token: String,
     enrolment_token: String,
-    device: String,
-    rollout: String,
+    pub(super) device: String,
+    pub(super) rollout: String,
     approval: String,
 }
 
@@ -33,7 +33,7 @@ pub(super) fn model_file() -> Vec<u8> {
     writer.finish().unwrap()
 }
 
-async fn one_of_everything(rest: &Rest, tenant: &str, admin: &str) -> Things {
+pub(super) async fn one_of_everything(rest: &Rest, tenant: &str, admin: &str) -> Things {
     let body = json!({"name": "t", "role": "viewer"});
     let token = rest.post(admin, "/api/v1/tokens", body).await.text("id");
     let enrolment_token = rest.post(admin, "/api/v1/enrolment-tokens", json!({})).await.text("id");
@@ -64,7 +64,7 @@ impl Things {
     /// Every route with a parameter, filled in with what there is. Left out are
     /// publishing and saving a policy, which make a thing of the caller's own whatever others have
     /// under that name, and the files of the audit log, which every tenant has under the same names.
-    fn routes(&self) -> Vec<(Method, String)> {
+    pub(super) fn routes(&self) -> Vec<(Method, String)> {
         let document = serde_json::to_value(api::document()).unwrap();
         let mut routes = Vec::new();
         for (path, item) in document["paths"].as_object().unwrap() {

@@ -10,3 +10,4 @@ mod isolation;
 mod policies;
 mod problems;
 mod resources;
+mod wall;

@@ -161,7 +161,8 @@ on_both_databases! {
             });
         }
         assert_eq!(tries.join_all().await.iter().sum::<u32>(), 3);
-        let mut read = db.store.read(&InstallationScope::system("test")).await.unwrap();
+        let top = InstallationScope::system("test");
+        let mut read = db.store.read_presented(&top, &[9; 32]).await.unwrap();
         let found = enrolments::find_token(&mut read, &[9; 32]).await.unwrap().unwrap();
         assert_eq!((found.tenant, found.id, found.uses_left), (scope.tenant(), token.id, 0));
         assert!(enrolments::find_token(&mut read, &[8; 32]).await.unwrap().is_none());

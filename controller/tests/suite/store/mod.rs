@@ -8,3 +8,4 @@ mod schema;
 mod telemetry;
 mod tokens;
 mod transactions;
+mod wall;

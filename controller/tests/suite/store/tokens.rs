@@ -37,10 +37,11 @@ on_both_databases! {
         let second = add(&db, &a, Role::Viewer, 2).await;
         let top = add(&db, &root, Role::Installation, 3).await;
 
-        let mut read = db.store.read(&root).await.unwrap();
+        let mut read = db.store.read_presented(&root, &[2; 32]).await.unwrap();
         let found = api_tokens::find_by_secret(&mut read, &[2; 32]).await.unwrap().unwrap();
         assert_eq!((found.token.id, found.tenant), (second.id, Some(a.tenant())));
         assert_eq!(found.token.expires_at, second.expires_at);
+        let mut read = db.store.read_presented(&root, &[3; 32]).await.unwrap();
         let found = api_tokens::find_by_secret(&mut read, &[3; 32]).await.unwrap().unwrap();
         assert_eq!((found.token.id, found.tenant), (top.id, None));
         assert_eq!(found.token.role, Role::Installation);

@@ -84,10 +84,15 @@ pub(crate) fn postgres_url() -> String {
 
 /// On a PostgreSQL database made for this test and dropped after it.
 pub(crate) async fn on_postgres<F: Future<Output = ()>>(check: impl FnOnce(Db) -> F) {
+    on_postgres_at(|db, _| check(db)).await;
+}
+
+/// The same, with the superuser's URL of the database.
+pub(crate) async fn on_postgres_at<F: Future<Output = ()>>(check: impl FnOnce(Db, String) -> F) {
     let database = PostgresDatabase::create().await;
     let db = Db::open(&database.url, tempfile::tempdir().unwrap()).await;
     let store = db.store.clone();
-    let outcome = AssertUnwindSafe(check(db)).catch_unwind().await;
+    let outcome = AssertUnwindSafe(check(db, database.url.clone())).catch_unwind().await;
     store.close().await;
     database.drop_it().await;
     if let Err(panic) = outcome {
@@ -117,9 +122,18 @@ impl PostgresDatabase {
         self.run(&format!("DROP DATABASE {} WITH (FORCE)", self.name)).await;
     }
 
+    /// As the superuser, inside the database.
+    pub(crate) async fn run_inside(&self, sql: &str) {
+        Self::run_at(&self.url, sql).await;
+    }
+
     async fn run(&self, sql: &str) {
+        Self::run_at(&self.admin_url, sql).await;
+    }
+
+    async fn run_at(url: &str, sql: &str) {
         sqlx::any::install_default_drivers();
-        let mut admin = sqlx::AnyConnection::connect(&self.admin_url)
+        let mut admin = sqlx::AnyConnection::connect(url)
             .await
             .expect("the PostgreSQL of EDGEFORMER_TEST_POSTGRES answers");
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut admin).await.expect("the superuser may");

@@ -2,6 +2,7 @@
 
 pub(crate) mod db;
 pub(crate) mod rest;
+pub(crate) mod tables;
 
 pub(crate) use db::Db;
 
