@@ -12,6 +12,7 @@ use crate::distribution::objects::Objects;
 use crate::distribution::staging::Staging;
 use crate::policy::book::PolicyBook;
 use crate::store::Store;
+use crate::tenancy::TenantBook;
 use crate::vault::Vault;
 
 /// Nudges that a session did not take in time are dropped; it finds the change on its next tick.
@@ -69,17 +70,27 @@ pub struct App(Arc<Shared>);
 struct Shared {
     parts: Parts,
     policies: PolicyBook,
+    tenants: TenantBook,
 }
 
 impl App {
     /// From its parts.
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(Shared { parts, policies: PolicyBook::default() }))
+        Self(Arc::new(Shared {
+            parts,
+            policies: PolicyBook::default(),
+            tenants: TenantBook::default(),
+        }))
     }
 
     /// The tenants' policies.
     pub fn policies(&self) -> &PolicyBook {
         &self.0.policies
+    }
+
+    /// The tenants' states and limits.
+    pub fn tenants(&self) -> &TenantBook {
+        &self.0.tenants
     }
 
     /// Now.

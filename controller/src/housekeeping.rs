@@ -9,6 +9,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::scope::{InstallationScope, Scope, TenantScope};
 use crate::store::{Store, StoreError, idempotency, telemetry, tenants};
+use crate::tenancy::purge;
 
 /// Nothing it removes is urgent.
 const INTERVAL: Duration = Duration::from_secs(600);
@@ -27,6 +28,9 @@ pub async fn run(app: App) {
     loop {
         if let Err(error) = tidy(&app.store, app.now()).await {
             tracing::warn!(%error, "old rows are kept; trying again later");
+        }
+        if let Err(error) = purge::run_due(&app).await {
+            tracing::warn!(%error, "a deleted tenant is not purged; trying again later");
         }
         tokio::time::sleep(INTERVAL).await;
     }
@@ -47,6 +51,9 @@ pub async fn tidy(store: &Store, now: Timestamp) -> Result<u64, StoreError> {
         };
         after = Some(last.id);
         for tenant in &page {
+            if tenant.standing.lifecycle.is_purging() {
+                continue;
+            }
             let scope = TenantScope::system(tenant.id, COMPONENT);
             forgotten += forget_answers(store, &scope, now).await?;
             forgotten += forget_telemetry(store, &scope, now).await?;

@@ -31,4 +31,5 @@ pub mod server_identity;
 pub mod session;
 pub mod store;
 pub mod telemetry;
+pub mod tenancy;
 pub mod vault;

@@ -9,6 +9,7 @@ pub mod erasures;
 pub mod explain;
 pub mod policies;
 pub mod telemetry;
+pub mod tenant_lifecycle;
 pub mod tenants;
 pub mod tokens;
 pub mod validate;

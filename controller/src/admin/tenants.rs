@@ -17,6 +17,7 @@ use crate::scope::{InstallationScope, TenantScope};
 use crate::store::api_tokens::{self, ApiToken};
 use crate::store::tenants::{self, Tenant, TenantSummary};
 use crate::store::{audit_log, installation};
+use crate::tenancy::{Lifecycle, Limits, Standing};
 use crate::vault::SecretKind;
 use edgeformer_proto::token::{Kind, Token};
 
@@ -64,7 +65,9 @@ pub async fn create(
     audit_log::enqueue(&mut write, intent(), Outcome::Success, now).await?;
     write.leave(scope).await?.commit(now).await?;
     app.nudges.audit.notify_one();
-    Ok((TenantSummary { id: tenant.id, name: tenant.name, created_at: now }, secret))
+    let standing =
+        Standing { name: tenant.name, lifecycle: Lifecycle::Active, limits: Limits::default() };
+    Ok((TenantSummary { id: tenant.id, standing, created_at: now }, secret))
 }
 
 /// A tenant's key material, wrapped for its row.

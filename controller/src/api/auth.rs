@@ -10,7 +10,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::request::RequestInfo;
-use super::{consent, idempotency};
+use super::{admission, consent, idempotency};
 use crate::app::App;
 use crate::audit::{Intent, Outcome, Resource};
 use crate::policy::{
@@ -43,6 +43,7 @@ pub(super) async fn guard(
     let info = request.extensions().get::<RequestInfo>().cloned().unwrap_or_default();
     let principal = authenticate(&app, request.headers()).await?;
     tracing::Span::current().record("principal", principal.subject.to_string());
+    admission::admit(&app, action, &principal, &info).await?;
     let (mut request, identified) = consent::identify(action, request, &info).await?;
     let header = request.headers().get(consent::HEADER).cloned();
     let approval = consent::brought(&app, &principal, action, header, identified.as_ref()).await?;
@@ -73,9 +74,9 @@ async fn run(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    // A publication takes as long as its upload; everything else is cut before its idempotency
-    // key's lease runs out. A cut request leaves nothing half done: its transaction is undone.
-    if action == Action::VersionPublish {
+    // A publication takes as long as its upload, and an export as the tenant is large; everything
+    // else is cut before its idempotency key's lease runs out. A cut request leaves nothing half done: its transaction is undone.
+    if matches!(action, Action::VersionPublish | Action::TenantExport) {
         return Ok(granted.carry_on(request, next).await);
     }
     let answered = tokio::time::timeout(REQUEST_LIMIT, async {

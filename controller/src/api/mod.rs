@@ -2,6 +2,7 @@
 //! is registered with the action that policy decides on (see [`route::Routes`]).
 
 mod access;
+mod admission;
 mod approvals;
 pub mod audit;
 mod audit_export;
@@ -22,6 +23,7 @@ pub mod request;
 pub mod rollouts;
 pub mod route;
 pub mod telemetry;
+mod tenant_lifecycle;
 pub mod tenants;
 pub mod tokens;
 
@@ -60,6 +62,7 @@ fn routes() -> Routes {
         .merge(enrolment_tokens::routes())
         .merge(telemetry::routes())
         .merge(tenants::routes())
+        .merge(tenant_lifecycle::routes())
         .merge(devices::routes())
         .merge(rollouts::routes())
         .merge(audit::routes())

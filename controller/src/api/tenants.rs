@@ -14,6 +14,8 @@ use crate::app::App;
 use crate::policy::{Action, Principal};
 use crate::problem::Problem;
 use crate::scope::{InstallationScope, TenantScope};
+use crate::store::tenants::TenantSummary;
+use crate::tenancy::{Lifecycle, Standing};
 
 /// The routes.
 pub fn routes() -> Routes {
@@ -79,7 +81,55 @@ pub struct TenantCreated {
 pub struct TenantView {
     id: String,
     name: String,
+    /// "active", "suspended", "deleted" or "purging".
+    state: &'static str,
+    /// Why it is suspended.
+    suspended_reason: Option<String>,
+    /// When a deleted tenant is purged; until then it can be restored.
+    purge_at: Option<String>,
+    /// What it may use at most.
+    quota: LimitsView,
     created_at: String,
+}
+
+/// What a tenant may use at most; null: no limit.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Quota)]
+pub struct LimitsView {
+    /// Enrolled devices.
+    pub devices: Option<u64>,
+    /// Sealed bytes of its versions.
+    pub stored_bytes: Option<u64>,
+    /// Requests of people and programs per second.
+    pub requests_per_second: Option<u32>,
+}
+
+impl From<TenantSummary> for TenantView {
+    fn from(tenant: TenantSummary) -> Self {
+        let Standing { name, lifecycle, limits } = tenant.standing;
+        let suspended = match &lifecycle {
+            Lifecycle::Suspended(suspension)
+            | Lifecycle::Deleted { suspended: Some(suspension), .. } => {
+                Some(suspension.reason.clone())
+            }
+            _ => None,
+        };
+        let purge_at = match &lifecycle {
+            Lifecycle::Deleted { purge_at, .. } | Lifecycle::Purging { purge_at, .. } => {
+                Some(purge_at.rfc3339())
+            }
+            _ => None,
+        };
+        Self {
+            id: tenant.id.to_string(),
+            name,
+            state: lifecycle.as_str(),
+            suspended_reason: suspended,
+            purge_at,
+            quota: limits.into(),
+            created_at: tenant.created_at.rfc3339(),
+        }
+    }
 }
 
 /// Makes a tenant with keys of its own.
@@ -93,7 +143,7 @@ async fn create(
     let (tenant, secret) = use_case::create(&app, &scope, &body.name).await?;
     let answer = TenantCreated {
         id: tenant.id.to_string(),
-        name: tenant.name,
+        name: tenant.standing.name,
         admin_token: secret.reveal().to_owned(),
     };
     Ok((StatusCode::CREATED, Json(answer)))
@@ -109,14 +159,5 @@ async fn list(
 ) -> Result<Json<Page<TenantView>>, Problem> {
     let limit = page.limit()?;
     let rows = use_case::list(&app, &scope, page.after()?, limit + 1).await?;
-    Ok(Json(Page::of(
-        rows,
-        limit,
-        |row| row.id,
-        |row| TenantView {
-            id: row.id.to_string(),
-            name: row.name,
-            created_at: row.created_at.rfc3339(),
-        },
-    )))
+    Ok(Json(Page::of(rows, limit, |row| row.id, TenantView::from)))
 }

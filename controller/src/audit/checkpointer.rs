@@ -51,7 +51,7 @@ pub async fn sign_all(app: &App) -> Result<u64, CheckpointerError> {
         drop(read);
         let Some(last) = page.last() else { return Ok(signed) };
         after = Some(last.id);
-        for tenant in &page {
+        for tenant in page.iter().filter(|tenant| !tenant.standing.lifecycle.is_purging()) {
             let scope = TenantScope::system(tenant.id, COMPONENT);
             signed += u64::from(sign(app, &row.trust_domain, &scope).await?);
         }

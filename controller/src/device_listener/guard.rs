@@ -19,6 +19,7 @@ use crate::ca;
 use crate::clock::Timestamp;
 use crate::scope::TenantScope;
 use crate::store::enrolments::{self, Standing};
+use crate::tenancy::{Closed, book};
 
 /// Methods of this service authenticate by token or by proof of the enrolled key.
 const OPEN_PREFIX: &str = "/edgeformer.fleet.v1.Enrolment/";
@@ -43,6 +44,9 @@ pub enum Refused {
     /// It was revoked.
     #[error("device {0} was revoked: it must be enrolled again with a new key to come back")]
     Revoked(String),
+    /// Its tenant is deleted. The device keeps what it has until it is known whether it is restored.
+    #[error("{0}")]
+    Tenant(Closed),
     /// The certificate is for a key that is not the enrolled one.
     #[error("the client certificate is not for the key that device {0} enrolled with")]
     Key(String),
@@ -54,6 +58,7 @@ impl From<Refused> for Status {
             Refused::NoCertificate | Refused::Expired(_) => {
                 Status::unauthenticated(refused.to_string())
             }
+            Refused::Tenant(_) => Status::unavailable(refused.to_string()),
             _ => Status::permission_denied(refused.to_string()),
         }
     }
@@ -122,11 +127,31 @@ impl GuardLayer {
                 reading.await.map_err(super::unavailable)?
             }
         };
-        authenticate(&peer, &self.trust_domain, standing.as_ref(), self.app.now())
+        let identified = authenticate(&peer, &self.trust_domain, standing.as_ref(), self.app.now());
+        let identified = match identified {
+            Ok(identity) => self.admitted(identity).await?,
+            Err(refused) => Err(refused),
+        };
+        identified
             .inspect_err(|refused| {
                 tracing::info!(address = %peer.address, %refused, "device request refused");
             })
             .map_err(Status::from)
+    }
+
+    /// After the device proved who it is: the state of a tenant is for its own devices alone.
+    async fn admitted(
+        &self,
+        identity: DeviceIdentity,
+    ) -> Result<Result<DeviceIdentity, Refused>, Status> {
+        let app = &self.app;
+        match app.tenants().of(&app.store, identity.tenant_id, app.now()).await {
+            Ok(standing) => {
+                Ok(standing.serves_devices().map(|()| identity).map_err(Refused::Tenant))
+            }
+            Err(book::Refused::Closed(closed)) => Ok(Err(Refused::Tenant(closed))),
+            Err(book::Refused::Store(error)) => Err(super::unavailable(error)),
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Sealed chunks and indexes in the object store.
 //!
 //! Keys start with the tenant, so that what one tenant stored is not found for another. An object's
-//! bytes never change: a chunk's key is its hash, an index's the version. Nothing is deleted here.
+//! bytes never change: a chunk's key is its hash, an index's the version. Nothing is deleted but all that a
+//! purged tenant had.
 
 use std::error::Error as _;
 use std::io;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use edgeformer_proto::artifact::{ChunkId, MAX_CHUNK_BYTES, MAX_SEALED_INDEX_BYTES};
 use edgeformer_proto::ids::{TenantId, VersionId};
+use futures::StreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -43,7 +45,7 @@ pub enum ObjectsError {
     /// Anything else.
     #[error("cannot {doing} object {key}: {source}")]
     Store {
-        /// "read" or "write".
+        /// "read", "write", "list" or "remove".
         doing: &'static str,
         /// Its key.
         key: Path,
@@ -122,6 +124,23 @@ impl Objects {
         self.get(Path::from(key), MAX_SEALED_INDEX_BYTES).await
     }
 
+    /// Removes everything of a tenant. Returns how many objects went.
+    pub async fn remove_tenant(&self, tenant: TenantId) -> Result<u64, ObjectsError> {
+        let prefix = Path::from(format!("tenants/{tenant}"));
+        let fails = |doing, source| ObjectsError::Store { doing, key: prefix.clone(), source };
+        let mut removed = 0;
+        let mut found = self.0.list(Some(&prefix));
+        while let Some(object) = found.next().await {
+            let key = object.map_err(|source| fails("list", source))?.location;
+            match self.0.delete(&key).await {
+                Ok(()) => removed += 1,
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(source) => return Err(fails("remove", source)),
+            }
+        }
+        Ok(removed)
+    }
+
     async fn put(&self, key: Path, sealed: Bytes) -> Result<(), ObjectsError> {
         match self.0.put(&key, sealed.into()).await {
             Ok(_) => Ok(()),
@@ -181,6 +200,10 @@ mod tests {
         assert!(!objects.put_chunk(ours, id, sealed.clone()).await.unwrap());
         assert_eq!(objects.chunk(ours, id).await.unwrap(), Some(sealed));
         assert_eq!(objects.chunk(theirs, id).await.unwrap(), None);
+        assert_eq!(objects.remove_tenant(theirs).await.unwrap(), 0);
+        assert!(objects.chunk(ours, id).await.unwrap().is_some());
+        assert_eq!(objects.remove_tenant(ours).await.unwrap(), 1);
+        assert_eq!(objects.chunk(ours, id).await.unwrap(), None);
     }
 
     #[tokio::test]

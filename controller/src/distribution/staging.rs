@@ -23,6 +23,9 @@ pub const DEFAULT_MAX_PAYLOAD_BYTES: u64 = 32 << 30;
 /// Uploads at a time: each may take a payload's size of disk.
 const MAX_UPLOADS: usize = 4;
 
+/// Exports of tenants at a time: each may take as much disk as the database.
+const MAX_EXPORTS: usize = 1;
+
 /// An upload that sends nothing for this long is given up, so that its file does not stay.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -98,6 +101,16 @@ pub struct Staging {
     max_bytes: u64,
     stall_timeout: Duration,
     places: Arc<Semaphore>,
+    exports: Arc<Semaphore>,
+}
+
+/// A file for an export while it is written and sent. Dropping it removes the file.
+#[derive(Debug)]
+pub struct Scratch {
+    /// Opened for writing and reading.
+    pub file: File,
+    _path: TempPath,
+    _place: OwnedSemaphorePermit,
 }
 
 /// An upload that is all there. Dropping it removes the file.
@@ -122,7 +135,23 @@ impl Staging {
         }
         let places = Arc::new(Semaphore::new(MAX_UPLOADS));
         let stall_timeout = STALL_TIMEOUT;
-        Ok(Self { folder: folder.to_owned(), max_bytes, stall_timeout, places })
+        let exports = Arc::new(Semaphore::new(MAX_EXPORTS));
+        Ok(Self { folder: folder.to_owned(), max_bytes, stall_timeout, places, exports })
+    }
+
+    /// A file for an export; none while another runs.
+    pub fn scratch(&self) -> Result<Option<Scratch>, StagingError> {
+        let Ok(place) = self.exports.clone().try_acquire_owned() else { return Ok(None) };
+        let (file, path) = self.private_file()?;
+        Ok(Some(Scratch { file, _path: path, _place: place }))
+    }
+
+    fn private_file(&self) -> Result<(File, TempPath), StagingError> {
+        let made = tempfile::Builder::new()
+            .prefix(PREFIX)
+            .permissions(std::fs::Permissions::from_mode(0o600))
+            .tempfile_in(&self.folder);
+        Ok(made.map_err(|source| self.write_error(0, source))?.into_parts())
     }
 
     /// Receives `body`; if `expected` is given, what arrives must have that SHA-256.
@@ -132,12 +161,7 @@ impl Staging {
         expected: Option<Digest>,
     ) -> Result<Staged, StagingError> {
         let place = self.places.clone().try_acquire_owned().map_err(|_| StagingError::Busy)?;
-        let (file, path) = tempfile::Builder::new()
-            .prefix(PREFIX)
-            .permissions(std::fs::Permissions::from_mode(0o600))
-            .tempfile_in(&self.folder)
-            .map_err(|source| self.write_error(0, source))?
-            .into_parts();
+        let (file, path) = self.private_file()?;
         let (size_bytes, sha256) = self.copy(body, file).await?;
         if let Some(expected) = expected.filter(|expected| *expected != sha256) {
             return Err(StagingError::Digest { found: sha256, expected });

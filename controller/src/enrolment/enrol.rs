@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::policy::Action;
 use crate::scope::{InstallationScope, TenantScope};
 use crate::store::enrolments::{self, NewDevice, PresentedToken};
+use crate::store::tenant_rows;
 use crate::store::tenants::{self, Tenant};
 use edgeformer_proto::token::Token;
 
@@ -43,6 +44,8 @@ impl Enroller {
     ) -> Result<v1::EnrolResponse, EnrolmentError> {
         let now = self.app.now();
         let scope = TenantScope::system(token.tenant, "enrolment");
+        let standing = self.app.tenants().of(&self.app.store, token.tenant, now).await?;
+        standing.open()?;
         let mut read = self.app.store.read(&scope).await?;
         let tenant = present(tenants::own(&mut read).await?)?;
         let known = enrolments::device_by_key(&mut read, &applicant.spki).await?;
@@ -68,12 +71,25 @@ impl Enroller {
             return Err(refused);
         }
         let issued = self.issue(&tenant, device, &applicant.spki)?;
+        let refusal = intent.clone();
         let new = new_device(device, name, token, applicant, issued.expires_at_us);
         let mut write = self
             .app
             .store
             .write(&scope, intent.because(format!("enrolment token {}", token.id)))
             .await?;
+        if let Some(most) = standing.limits.devices {
+            // Locked first: two that enrol at once do not both take the last place.
+            tenants::lock(&mut write).await?;
+            if tenant_rows::enrolled_devices(&mut write).await? >= most {
+                write.rollback().await?;
+                let refused = EnrolmentError::TooManyDevices(most);
+                let intent = refusal.because(refused.to_string());
+                self.app.store.record(&scope, intent, Outcome::Denied, now).await?;
+                self.app.nudges.audit.notify_one();
+                return Err(refused);
+            }
+        }
         if !enrolments::redeem(&mut write, token.id, now).await? {
             return Err(EnrolmentError::TokenUsedUp);
         }

@@ -6,6 +6,7 @@ use tonic::Status;
 use super::challenge::ChallengeError;
 use crate::ca::CaError;
 use crate::store::StoreError;
+use crate::tenancy::{Closed, book};
 use crate::vault::VaultError;
 use edgeformer_proto::token::TokenError;
 
@@ -53,6 +54,15 @@ pub enum EnrolmentError {
         "device {0} was revoked: to bring it back, remove its state folder and enrol it with a new token"
     )]
     Revoked(String),
+    /// The tenant is suspended or deleted.
+    #[error(transparent)]
+    Tenant(#[from] Closed),
+    /// The tenant has as many devices as it may have.
+    #[error(
+        "the tenant may have {0} devices and has them: revoke one that is not needed, or ask the \
+         operator of the installation for more (edgeformer tenant quota)"
+    )]
+    TooManyDevices(u64),
     /// No such device, or the proof is not by its key. One answer for both.
     #[error(
         "the proof does not belong to an enrolled device: the state folder is of another installation \
@@ -70,6 +80,15 @@ pub enum EnrolmentError {
     Store(#[from] StoreError),
 }
 
+impl From<book::Refused> for EnrolmentError {
+    fn from(refused: book::Refused) -> Self {
+        match refused {
+            book::Refused::Closed(closed) => Self::Tenant(closed),
+            book::Refused::Store(error) => Self::Store(error),
+        }
+    }
+}
+
 impl From<EnrolmentError> for Status {
     fn from(error: EnrolmentError) -> Self {
         use EnrolmentError as E;
@@ -83,6 +102,8 @@ impl From<EnrolmentError> for Status {
                 Status::failed_precondition(message)
             }
             E::Revoked(_) => Status::permission_denied(message),
+            E::Tenant(_) => Status::unavailable(message),
+            E::TooManyDevices(_) => Status::resource_exhausted(message),
             E::Store(error) => crate::device_listener::unavailable(error),
             E::NoInstallation | E::Ca(_) | E::Vault(_) => {
                 tracing::error!(error = message, "cannot issue a device certificate");

@@ -36,6 +36,8 @@ impl Enroller {
         if !standing.enrolled {
             return Err(EnrolmentError::Revoked(device.to_string()));
         }
+        let now = self.app.now();
+        self.app.tenants().of(&self.app.store, tenant.id, now).await?.serves_devices()?;
         let issued = self.issue(&tenant, device, &spki)?;
         let until = issued.expires_at_us;
         self.note_certificate(

@@ -129,6 +129,20 @@ actions! {
     TenantCreate = "tenant:create", Installation;
     /// Lists tenants.
     TenantList = "tenant:list", Installation;
+    /// Keeps a tenant's people and programs out.
+    TenantSuspend = "tenant:suspend", Installation;
+    /// Lets them in again.
+    TenantResume = "tenant:resume", Installation;
+    /// Takes everything of a tenant out, but for secrets.
+    TenantExport = "tenant:export", Installation;
+    /// Deletes a tenant; it is kept for a while.
+    TenantDelete = "tenant:delete", Installation;
+    /// Takes the deletion back.
+    TenantRestore = "tenant:restore", Installation;
+    /// Sets what a tenant may use.
+    TenantQuotaUpdate = "tenant_quota:update", Installation;
+    /// A deleted tenant's data was removed after its retention.
+    TenantPurge = "tenant:purge", Internal;
     /// Makes an API token.
     TokenCreate = "token:create", Write;
     /// Lists API tokens.

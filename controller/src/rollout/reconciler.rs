@@ -53,7 +53,8 @@ pub async fn reconcile(app: &App) -> Result<(), StoreError> {
         drop(read);
         let Some(last) = page.last() else { return Ok(()) };
         after = Some(last.id);
-        for tenant in &page {
+        // A rollout of a suspended tenant waits until it is resumed.
+        for tenant in page.iter().filter(|tenant| tenant.standing.lifecycle.is_active()) {
             reconcile_tenant(app, tenant.id).await?;
         }
     }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::scope::TenantScope;
 use crate::store::presence::{self, Presence};
-use crate::store::{StoreError, sessions};
+use crate::store::{StoreError, sessions, tenants};
 
 /// How late a change made at another controller reaches a device connected here.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
@@ -107,6 +107,11 @@ impl Hub {
         }
     }
 
+    fn wake_tenant(&self, tenant: TenantId) {
+        let all = lock(&self.sessions);
+        all.iter().filter(|(key, _)| key.0 == tenant).for_each(|(_, one)| one.recheck.notify_one());
+    }
+
     fn wake_all(&self) {
         lock(&self.sessions).values().for_each(|entry| entry.recheck.notify_one());
     }
@@ -144,6 +149,11 @@ impl Hub {
             lock(&self.sessions).keys().map(|(tenant, _)| *tenant).collect();
         for tenant in tenants {
             let mut read = self.app.store.read(&TenantScope::system(tenant, "sessions")).await?;
+            if tenants::standing(&mut read).await?.is_none_or(|s| s.serves_devices().is_err()) {
+                drop(read);
+                self.wake_tenant(tenant);
+                continue;
+            }
             for device in sessions::behind(&mut read).await? {
                 self.wake(&(tenant, device));
             }

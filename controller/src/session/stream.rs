@@ -21,7 +21,7 @@ use crate::clock::Timestamp;
 use crate::device_listener::{DeviceIdentity, unavailable};
 use crate::scope::TenantScope;
 use crate::store::presence::Presence;
-use crate::store::{StoreError, sessions};
+use crate::store::{StoreError, sessions, tenants};
 
 /// Progress of a download is noted at most this often; a change of phase at once.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -191,7 +191,11 @@ impl Session {
     async fn recheck(&mut self) -> Result<(), End> {
         let mut read = self.hub.app().store.read(&self.scope).await?;
         let desired = sessions::desired(&mut read, self.identity.device_id).await?;
+        let tenant = tenants::standing(&mut read).await?;
         drop(read);
+        if let Some(Err(closed)) = tenant.map(|tenant| tenant.serves_devices()) {
+            return Err(End::Failed(Status::unavailable(closed.to_string())));
+        }
         let Some(desired) = desired.filter(|desired| desired.enrolled) else {
             let id = self.identity.device_id;
             let message = format!(

@@ -14,7 +14,7 @@ use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{Backend, Conn, StoreError, Write};
-use crate::scope::InstallationScope;
+use crate::scope::{InstallationScope, Scope};
 
 /// Tables that belong to the migration tool.
 const NOT_OURS: &str = "_sqlx_migrations";
@@ -76,7 +76,7 @@ pub enum DumpError {
 }
 
 /// Names of all tables, in alphabetical order.
-pub async fn tables(conn: &mut Conn<InstallationScope>) -> Result<Vec<String>, StoreError> {
+pub async fn tables<S: Scope>(conn: &mut Conn<S>) -> Result<Vec<String>, StoreError> {
     let sql = match conn.backend() {
         Backend::Sqlite => {
             "SELECT name FROM sqlite_master WHERE type = 'table' \
@@ -96,8 +96,8 @@ pub async fn tables(conn: &mut Conn<InstallationScope>) -> Result<Vec<String>, S
 }
 
 /// Names and kinds of a table's columns.
-pub async fn columns(
-    conn: &mut Conn<InstallationScope>,
+pub async fn columns<S: Scope>(
+    conn: &mut Conn<S>,
     table: &str,
 ) -> Result<Vec<(String, Kind)>, StoreError> {
     let sql = match conn.backend() {
@@ -163,7 +163,7 @@ fn column_list(columns: &[(String, Kind)]) -> String {
     columns.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }
 
-fn cell(row: &AnyRow, at: usize, kind: Kind) -> Value {
+pub(super) fn cell(row: &AnyRow, at: usize, kind: Kind) -> Value {
     match kind {
         Kind::Integer => json!(row.get::<Option<i64>, _>(at)),
         Kind::Float => json!(row.get::<Option<f64>, _>(at)),

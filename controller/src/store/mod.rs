@@ -26,6 +26,7 @@ pub mod rollouts;
 pub mod row_security;
 pub mod sessions;
 pub mod telemetry;
+pub mod tenant_rows;
 pub mod tenants;
 pub mod transaction;
 pub mod versions;

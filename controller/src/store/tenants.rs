@@ -4,9 +4,10 @@ use edgeformer_proto::ids::TenantId;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{Conn, StoreError, Write, parse_id};
+use super::{Backend, Conn, StoreError, Write, parse_id};
 use crate::clock::Timestamp;
 use crate::scope::{InstallationScope, Scope, TenantScope};
+use crate::tenancy::{Lifecycle, Limits, Standing, Suspension};
 
 /// A tenant with its key material, as stored.
 #[derive(Debug, Clone)]
@@ -36,10 +37,58 @@ pub struct Tenant {
 pub struct TenantSummary {
     /// Its id.
     pub id: TenantId,
-    /// Unique in the installation.
-    pub name: String,
+    /// Its name, unique in the installation, its state and what it may use.
+    pub standing: Standing,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+const SUMMARY: &str = "id, name, created_at_us, state, suspended_at_us, suspended_reason, \
+                       deleted_at_us, purge_at_us, max_devices, max_stored_bytes, \
+                       max_requests_per_second";
+
+fn read_summary(row: &AnyRow) -> Result<TenantSummary, StoreError> {
+    let id: String = row.get("id");
+    Ok(TenantSummary {
+        standing: Standing {
+            name: row.get("name"),
+            lifecycle: read_lifecycle(row, &id)?,
+            limits: read_limits(row),
+        },
+        id: parse_id("tenants", &id)?,
+        created_at: Timestamp(row.get("created_at_us")),
+    })
+}
+
+fn read_lifecycle(row: &AnyRow, id: &str) -> Result<Lifecycle, StoreError> {
+    let at = |column: &str| row.get::<Option<i64>, _>(column).map(Timestamp);
+    let suspended = at("suspended_at_us")
+        .map(|at| Suspension { at, reason: row.get::<String, _>("suspended_reason") });
+    let deleted = at("deleted_at_us").zip(at("purge_at_us"));
+    let state: String = row.get("state");
+    match (state.as_str(), suspended, deleted) {
+        ("active", None, None) => Ok(Lifecycle::Active),
+        ("suspended", Some(suspension), None) => Ok(Lifecycle::Suspended(suspension)),
+        ("deleted", suspended, Some((at, purge_at))) => {
+            Ok(Lifecycle::Deleted { at, purge_at, suspended })
+        }
+        ("purging", _, Some((at, purge_at))) => Ok(Lifecycle::Purging { at, purge_at }),
+        (state, ..) => Err(StoreError::Damaged {
+            table: "tenants",
+            id: id.to_owned(),
+            what: format!("state {state:?} does not fit the times beside it"),
+        }),
+    }
+}
+
+fn read_limits(row: &AnyRow) -> Limits {
+    let limit = |column: &str| row.get::<Option<i64>, _>(column).map(i64::unsigned_abs);
+    Limits {
+        devices: limit("max_devices"),
+        stored_bytes: limit("max_stored_bytes"),
+        requests_per_second: limit("max_requests_per_second")
+            .map(|limit| u32::try_from(limit).unwrap_or(u32::MAX)),
+    }
 }
 
 const COLUMNS: &str = "id, name, ca_cert_der, wrapped_ca_key, release_public, \
@@ -91,24 +140,107 @@ pub async fn list(
     after: Option<TenantId>,
     limit: i64,
 ) -> Result<Vec<TenantSummary>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT id, name, created_at_us FROM tenants WHERE id > $1 ORDER BY id LIMIT $2",
+    let sql = format!("SELECT {SUMMARY} FROM tenants WHERE id > $1 ORDER BY id LIMIT $2");
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(after.map(|id| id.to_string()).unwrap_or_default())
+        .bind(limit)
+        .fetch_all(conn.db())
+        .await
+        .map_err(StoreError::doing("listing tenants"))?;
+    rows.iter().map(read_summary).collect()
+}
+
+/// One tenant.
+pub async fn get(
+    conn: &mut Conn<InstallationScope>,
+    id: TenantId,
+) -> Result<Option<TenantSummary>, StoreError> {
+    summary(conn.db(), id.to_string()).await
+}
+
+/// The name, state and limits of the tenant of this scope.
+pub async fn standing(conn: &mut Conn<TenantScope>) -> Result<Option<Standing>, StoreError> {
+    let key = conn.scope().key();
+    Ok(summary(conn.db(), key).await?.map(|tenant| tenant.standing))
+}
+
+async fn summary(
+    db: &mut sqlx::AnyConnection,
+    id: String,
+) -> Result<Option<TenantSummary>, StoreError> {
+    let sql = format!("SELECT {SUMMARY} FROM tenants WHERE id = $1");
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(id)
+        .fetch_optional(db)
+        .await
+        .map_err(StoreError::doing("reading a tenant's standing"))?;
+    row.as_ref().map(read_summary).transpose()
+}
+
+/// Moves a tenant from the state `from` to the state `to`. False if it is not there any more.
+pub async fn set_lifecycle(
+    write: &mut Write<InstallationScope>,
+    id: TenantId,
+    from: &Lifecycle,
+    to: &Lifecycle,
+) -> Result<bool, StoreError> {
+    let (suspended, deleted) = match to {
+        Lifecycle::Active => (None, None),
+        Lifecycle::Suspended(suspension) => (Some(suspension), None),
+        Lifecycle::Deleted { at, purge_at, suspended } => {
+            (suspended.as_ref(), Some((at.0, purge_at.0)))
+        }
+        Lifecycle::Purging { at, purge_at } => (None, Some((at.0, purge_at.0))),
+    };
+    let done = sqlx::query(
+        "UPDATE tenants SET state = $3, suspended_at_us = $4, suspended_reason = $5, \
+         deleted_at_us = $6, purge_at_us = $7 WHERE id = $1 AND state = $2",
     )
-    .bind(after.map(|id| id.to_string()).unwrap_or_default())
-    .bind(limit)
-    .fetch_all(conn.db())
+    .bind(id.to_string())
+    .bind(from.as_str())
+    .bind(to.as_str())
+    .bind(suspended.map(|suspension| suspension.at.0))
+    .bind(suspended.map(|suspension| suspension.reason.clone()).unwrap_or_default())
+    .bind(deleted.map(|(at, _)| at))
+    .bind(deleted.map(|(_, purge_at)| purge_at))
+    .execute(write.db())
     .await
-    .map_err(StoreError::doing("listing tenants"))?;
-    rows.iter()
-        .map(|row| {
-            let id: String = row.get("id");
-            Ok(TenantSummary {
-                id: parse_id("tenants", &id)?,
-                name: row.get("name"),
-                created_at: Timestamp(row.get("created_at_us")),
-            })
-        })
-        .collect()
+    .map_err(StoreError::doing("changing a tenant's state"))?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Sets what a tenant may use. False if there is no such tenant.
+pub async fn set_limits(
+    write: &mut Write<InstallationScope>,
+    id: TenantId,
+    limits: Limits,
+) -> Result<bool, StoreError> {
+    let column = |limit: u64| i64::try_from(limit).unwrap_or(i64::MAX);
+    let done = sqlx::query(
+        "UPDATE tenants SET max_devices = $2, max_stored_bytes = $3, \
+         max_requests_per_second = $4 WHERE id = $1",
+    )
+    .bind(id.to_string())
+    .bind(limits.devices.map(column))
+    .bind(limits.stored_bytes.map(column))
+    .bind(limits.requests_per_second.map(i64::from))
+    .execute(write.db())
+    .await
+    .map_err(StoreError::doing("setting a tenant's limits"))?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Removes the row of a tenant whose data is gone, with its wrapped keys.
+pub async fn remove(
+    write: &mut Write<InstallationScope>,
+    id: TenantId,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query("DELETE FROM tenants WHERE id = $1 AND state = 'purging'")
+        .bind(id.to_string())
+        .execute(write.db())
+        .await
+        .map_err(StoreError::doing("removing a tenant"))?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// The tenant of this scope, with its key material.
@@ -121,6 +253,20 @@ pub async fn own(conn: &mut Conn<TenantScope>) -> Result<Option<Tenant>, StoreEr
             .await
             .map_err(StoreError::doing("reading the tenant"))?;
     row.as_ref().map(read).transpose()
+}
+
+/// Waits for others that lock the tenant of this scope, and makes them wait until the commit.
+pub async fn lock(write: &mut Write<TenantScope>) -> Result<(), StoreError> {
+    // SQLite has one writer as it is.
+    if write.backend() == Backend::Postgres {
+        let key = write.key();
+        sqlx::query("SELECT id FROM tenants WHERE id = $1 FOR UPDATE")
+            .bind(key)
+            .execute(write.db())
+            .await
+            .map_err(StoreError::doing("locking the tenant"))?;
+    }
+    Ok(())
 }
 
 /// Every tenant's certificate authority, for the listener that devices connect to: id and

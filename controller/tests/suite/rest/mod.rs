@@ -10,4 +10,5 @@ mod isolation;
 mod policies;
 mod problems;
 mod resources;
+mod tenants;
 mod wall;
