@@ -5,11 +5,13 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use edgeformer_proto::ids::{DeviceId, TenantId};
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, OnceCell, broadcast};
 
+use crate::account::Accounts;
 use crate::clock::{Clock, Timestamp};
 use crate::distribution::objects::Objects;
 use crate::distribution::staging::Staging;
+use crate::login_session::keys::KeyRing;
 use crate::policy::book::PolicyBook;
 use crate::store::Store;
 use crate::tenancy::TenantBook;
@@ -71,6 +73,9 @@ struct Shared {
     parts: Parts,
     policies: PolicyBook,
     tenants: TenantBook,
+    accounts: Accounts,
+    session_keys: KeyRing,
+    issuer: OnceCell<String>,
 }
 
 impl App {
@@ -80,7 +85,25 @@ impl App {
             parts,
             policies: PolicyBook::default(),
             tenants: TenantBook::default(),
+            accounts: Accounts::default(),
+            session_keys: KeyRing::default(),
+            issuer: OnceCell::new(),
         }))
+    }
+
+    /// What keeps log-ins slow for those who guess.
+    pub fn accounts(&self) -> &Accounts {
+        &self.0.accounts
+    }
+
+    /// The keys that sign access tokens.
+    pub fn session_keys(&self) -> &KeyRing {
+        &self.0.session_keys
+    }
+
+    /// The issuer of access tokens, once it is known.
+    pub fn issuer(&self) -> &OnceCell<String> {
+        &self.0.issuer
     }
 
     /// The tenants' policies.

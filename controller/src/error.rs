@@ -45,6 +45,12 @@ pub enum AppError {
         /// Its revision.
         current: u64,
     },
+    /// Nobody is known by what was presented.
+    #[error("{0}")]
+    Unauthenticated(String),
+    /// The password is right, and a second factor is missing.
+    #[error("{0}")]
+    SecondFactor(String),
     /// Allowed, but not with this caller's rights.
     #[error("{0}")]
     Denied(String),

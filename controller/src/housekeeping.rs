@@ -8,13 +8,15 @@ use edgeformer_proto::ids::TenantId;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::scope::{InstallationScope, Scope, TenantScope};
-use crate::store::{Store, StoreError, idempotency, telemetry, tenants};
+use crate::store::{Store, StoreError, idempotency, login_sessions, telemetry, tenants};
 use crate::tenancy::purge;
 
 /// Nothing it removes is urgent.
 const INTERVAL: Duration = Duration::from_secs(600);
 /// How long a measurement is kept: long enough to compare a rollout with the month before it.
 pub const TELEMETRY_LIFE: Duration = Duration::from_secs(30 * 86_400);
+/// How long a log-in that is over is kept: a token of it that turns up is still known as used.
+const LOG_IN_KEPT: Duration = Duration::from_secs(30 * 86_400);
 /// Points removed in one transaction, so that other writers are not held up.
 const TELEMETRY_BATCH: i64 = 2_000;
 /// Batches per run and tenant: a million points in ten minutes is more than devices may send.
@@ -56,6 +58,7 @@ pub async fn tidy(store: &Store, now: Timestamp) -> Result<u64, StoreError> {
             }
             let scope = TenantScope::system(tenant.id, COMPONENT);
             forgotten += forget_answers(store, &scope, now).await?;
+            forgotten += forget_log_ins(store, &scope, now).await?;
             forgotten += forget_telemetry(store, &scope, now).await?;
         }
     }
@@ -68,6 +71,17 @@ async fn forget_answers<S: Scope>(
 ) -> Result<u64, StoreError> {
     let mut write = store.write_observation(scope).await?;
     let forgotten = idempotency::sweep(&mut write, now).await?;
+    write.commit(now).await?;
+    Ok(forgotten)
+}
+
+async fn forget_log_ins(
+    store: &Store,
+    scope: &TenantScope,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let mut write = store.write_observation(scope).await?;
+    let forgotten = login_sessions::forget(&mut write, now.minus(LOG_IN_KEPT)).await?;
     write.commit(now).await?;
     Ok(forgotten)
 }

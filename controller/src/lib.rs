@@ -5,6 +5,7 @@
 //! without a scope that a policy decision or a named background component produced.
 #![forbid(unsafe_code)]
 
+pub mod account;
 pub mod admin;
 pub mod api;
 pub mod app;
@@ -21,7 +22,9 @@ pub mod error;
 pub mod files;
 pub mod housekeeping;
 pub mod init;
+pub mod jose;
 pub mod listener;
+pub mod login_session;
 pub mod policy;
 pub mod problem;
 pub mod rollout;

@@ -143,6 +143,10 @@ impl From<AppError> for Problem {
             }
             AppError::Conflict { code, .. } => Self::new(StatusCode::CONFLICT, code, detail),
             AppError::Stale { .. } => Self::new(StatusCode::PRECONDITION_FAILED, "stale", detail),
+            AppError::Unauthenticated(_) => Self::unauthenticated(detail),
+            AppError::SecondFactor(_) => {
+                Self { code: "second_factor_required", ..Self::unauthenticated(detail) }
+            }
             AppError::Denied(_) => Self::new(StatusCode::FORBIDDEN, "forbidden", detail),
             AppError::Refused(refused) => {
                 let code = if refused.needed.is_some() { "approval_required" } else { "forbidden" };

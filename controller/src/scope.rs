@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use edgeformer_proto::ids::{ApprovalId, AuditId, DeviceId, TenantId};
+use edgeformer_proto::ids::{ApprovalId, AuditId, DeviceId, TenantId, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::policy::{Action, Asker, Authentication, Facts, Principal, Refused, Role, Subject};
@@ -150,6 +150,12 @@ impl TenantScope {
     /// For `policy` alone: the caller was allowed to act.
     pub(crate) fn authorised(tenant: TenantId, context: Context) -> Self {
         Self { tenant, context }
+    }
+
+    /// For somebody who is logging in: known by name, not yet allowed anything.
+    pub fn logging_in(tenant: TenantId, user: UserId, name: &str, origin: Origin) -> Self {
+        let actor = Actor { kind: ActorKind::User, id: user.to_string(), name: name.to_owned() };
+        Self { tenant, context: Context::new(actor, origin, "public".into()) }
     }
 
     /// For a component of the controller that works through a tenant's data, e.g. "planner".

@@ -68,6 +68,10 @@ pub enum SecretKind {
     DataKey,
     /// Private key of an audit log (PKCS#8).
     AuditLogKey,
+    /// Private key that signs access tokens (PKCS#8).
+    SessionKey,
+    /// A user's secret for one-time codes (20 bytes).
+    TotpSecret,
     /// The answer to a request with an idempotency key: it may hold a token that is shown once.
     Answer,
 }
@@ -82,6 +86,8 @@ impl fmt::Display for SecretKind {
             Self::TenantKek => "tenant key-encryption key",
             Self::DataKey => "data key",
             Self::AuditLogKey => "audit log key",
+            Self::SessionKey => "session key",
+            Self::TotpSecret => "TOTP secret",
             Self::Answer => "stored answer",
         })
     }

@@ -1,5 +1,5 @@
-//! Secrets that people copy: API tokens `efp_…`, enrolment tokens `efe_…` and a device's local keys
-//! `efl_…`. A checksum tells a typing error from a wrong token without a look-up; only the SHA-256 of
+//! Secrets that people copy: API tokens `efp_…`, enrolment tokens `efe_…`, a device's local keys
+//! `efl_…`, refresh tokens of log-ins `efr_…` and invitations `efi_…`. A checksum tells a typing error from a wrong token without a look-up; only the SHA-256 of
 //! a token is ever stored where it is checked.
 //!
 //! Prefix (4) ‖ 30 base62 characters ‖ CRC-32 of all before it as 6 base62 digits, most significant
@@ -18,6 +18,10 @@ pub enum Kind {
     Enrolment,
     /// Opens the local API of one device.
     Local,
+    /// Continues a log-in session.
+    Refresh,
+    /// Sets a user's password, once.
+    Invitation,
 }
 
 impl Kind {
@@ -27,6 +31,8 @@ impl Kind {
             Self::Api => "efp_",
             Self::Enrolment => "efe_",
             Self::Local => "efl_",
+            Self::Refresh => "efr_",
+            Self::Invitation => "efi_",
         }
     }
 
@@ -36,10 +42,13 @@ impl Kind {
             Self::Api => "an API token (efp_…)",
             Self::Enrolment => "an enrolment token for devices (efe_…)",
             Self::Local => "a local key of a device (efl_…)",
+            Self::Refresh => "a refresh token of a log-in (efr_…)",
+            Self::Invitation => "an invitation to set a password (efi_…)",
         }
     }
 
-    const ALL: [Self; 3] = [Self::Api, Self::Enrolment, Self::Local];
+    const ALL: [Self; 5] =
+        [Self::Api, Self::Enrolment, Self::Local, Self::Refresh, Self::Invitation];
 }
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";

@@ -8,14 +8,14 @@ use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 use crate::args::Connection;
-use crate::client::Target;
+use crate::client::{Credential, Secret, Target};
 use crate::failure::Failure;
 use edgeformer_proto::token::{Kind, Token};
 
 /// A login, a CA file or a token file is a few KiB; anything larger is another file.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Format of the file; a newer one is refused rather than misread.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What `login` saves.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,16 +24,37 @@ pub struct Login {
     pub url: String,
     /// A copy of the certificate authority, so that the login survives moved files.
     pub ca_pem: Option<String>,
+    /// An API token; empty with a session.
+    #[serde(default)]
     pub token: String,
+    /// A log-in with a password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Session>,
+}
+
+/// A log-in that goes on by itself.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    pub access_token: String,
+    /// Seconds since the Unix epoch.
+    pub access_until: i64,
+    pub refresh_token: String,
 }
 
 impl Login {
+    /// A log-in with a password.
+    pub fn of_session(target: &Target, session: Session) -> Self {
+        let (url, ca_pem) = (target.url.to_string(), target.ca_pem.clone());
+        Self { format: FORMAT, url, ca_pem, token: String::new(), session: Some(session) }
+    }
+
     pub fn of(target: &Target) -> Self {
         Self {
             format: FORMAT,
             url: target.url.to_string(),
             ca_pem: target.ca_pem.clone(),
             token: target.token.reveal().to_owned(),
+            session: None,
         }
     }
 }
@@ -69,8 +90,8 @@ pub fn load(path: &Path) -> Result<Option<Login>, Failure> {
     };
     let login: Login = serde_json::from_str(&text).map_err(|e| broken(e.to_string()))?;
     match login.format {
-        FORMAT => Ok(Some(login)),
-        other => Err(broken(format!("it has format {other}, this program knows {FORMAT}"))),
+        1..=FORMAT => Ok(Some(login)),
+        other => Err(broken(format!("it has format {other}, this program knows {FORMAT} at most"))),
     }
 }
 
@@ -99,6 +120,30 @@ pub fn save(path: &Path, login: &Login) -> Result<(), Failure> {
 /// # Errors
 /// A usage error that names what is missing or wrong.
 pub fn resolve(given: &Connection, saved: Option<&Login>) -> Result<Target, Failure> {
+    let place = place(given, saved)?;
+    let url = place.url.clone();
+    // What was saved belongs to the address it was saved for.
+    let saved = saved.filter(|login| parse_url(&login.url).is_ok_and(|known| known == url));
+    let token = match (&given.token, saved) {
+        (Some(text), _) => Credential::Token(parse_token(text, "--token (or EDGEFORMER_TOKEN)")?),
+        (None, Some(Login { session: Some(session), .. })) => {
+            Credential::Access(Secret(session.access_token.clone()))
+        }
+        (None, Some(login)) => Credential::Token(parse_token(&login.token, "the saved login")?),
+        (None, None) => {
+            let what = format!("there is no token for {url}");
+            return Err(Failure::new(crate::failure::Exit::NotFoundOrDenied, what)
+                .next("log in there (`edgeformer login --url …`) or set EDGEFORMER_TOKEN"));
+        }
+    };
+    Ok(Target { token, ..place })
+}
+
+/// Where the controller is and whom to trust, for those who are nobody yet.
+///
+/// # Errors
+/// A usage error that names what is missing or wrong.
+pub fn place(given: &Connection, saved: Option<&Login>) -> Result<Target, Failure> {
     let url = match (&given.url, saved) {
         (Some(url), _) => parse_url(url)?,
         (None, Some(login)) => parse_url(&login.url)?,
@@ -116,17 +161,8 @@ pub fn resolve(given: &Connection, saved: Option<&Login>) -> Result<Target, Fail
         Some(file) => Some(read_text(file, "the CA file")?),
         None => saved.and_then(|login| login.ca_pem.clone()),
     };
-    let token = match (&given.token, saved) {
-        (Some(text), _) => parse_token(text, "--token (or EDGEFORMER_TOKEN)")?,
-        (None, Some(login)) => parse_token(&login.token, "the saved login")?,
-        (None, None) => {
-            let what = format!("there is no token for {url}");
-            return Err(Failure::new(crate::failure::Exit::NotFoundOrDenied, what)
-                .next("log in there (`edgeformer login --url …`) or set EDGEFORMER_TOKEN"));
-        }
-    };
     let (because, approval) = (given.because.clone(), given.approval.clone());
-    Ok(Target { url, ca_pem, token, because, approval })
+    Ok(Target { url, ca_pem, token: Credential::Nobody, because, approval })
 }
 
 /// An `https` address of a controller.
@@ -189,7 +225,7 @@ mod tests {
 
     fn login() -> Login {
         let url = "https://a.example:8443/".to_owned();
-        Login { format: 1, url, ca_pem: Some("PEM".into()), token: sample() }
+        Login { format: 1, url, ca_pem: Some("PEM".into()), token: sample(), session: None }
     }
 
     #[test]

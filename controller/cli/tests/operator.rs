@@ -315,6 +315,68 @@ when { resource.uses > 10 && context.approvals < 1 };"#;
 }
 
 #[test]
+fn a_person_is_invited_logs_in_goes_on_and_logs_out() {
+    let controller = Controller::start().with_tenant();
+    assert!(controller.ok(&["user", "list"]).contains("No users"));
+    let made = controller.json(&["user", "create", "Ada", "--role", "operator"]);
+    let (invitation, password) = (controller.path("invitation"), controller.path("password"));
+    std::fs::write(&invitation, made["invitation"].as_str().unwrap()).unwrap();
+    std::fs::write(&password, "correct horse battery\n").unwrap();
+    assert!(controller.ok(&["user", "list"]).contains("invited"));
+    let ca = controller.path("data/ca.pem");
+    let owner = std::fs::read_to_string(controller.path("tenant.token")).unwrap();
+    let owner = owner.trim();
+    let tenant = controller.json(&["whoami"])["tenant_name"].as_str().unwrap().to_owned();
+    controller.ok(&["logout"]);
+
+    let at = ["--url", &controller.url, "--ca", &ca];
+    let set = ["account", "set-password", "--tenant", &tenant, "--invitation-file", &invitation];
+    let set = [&set[..], &["--password-file", &password], &at].concat();
+    assert!(controller.ok(&set).contains("edgeformer login"));
+    controller.fails(&set, 3, "used or expired");
+    let login = ["login", "--tenant", &tenant, "--user", "ada", "--password-file", &password];
+    let login = [&login[..], &at].concat();
+    let wrong = [&["login", "--tenant", &tenant, "--user", "eve"], &login[5..]].concat();
+    controller.fails(&wrong, 3, "is wrong, or the account is locked");
+    assert!(controller.ok(&login).contains("operator"));
+    assert!(controller.ok(&["account", "log-ins"]).contains("this one"));
+    controller.fails(&["token", "list"], 3, "role operator does not permit it");
+
+    // The access token is old: the next command goes on by itself, and many at once do not trip.
+    let path = controller.path("config.json");
+    let age = || {
+        let mut config: Value =
+            serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        let before = config["session"]["refresh_token"].clone();
+        config["session"]["access_until"] = 0.into();
+        std::fs::write(&path, config.to_string()).unwrap();
+        before
+    };
+    let before = age();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| controller.ok(&["device", "list"]));
+        }
+    });
+    let config: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    assert_ne!(config["session"]["refresh_token"], before);
+
+    // Signed out by the owner: the next command says what to do.
+    let as_owner = ["--token", owner];
+    controller.fails(&[&["user", "sign-out", "ada"][..], &as_owner].concat(), 2, "confirmation");
+    let out = [&["user", "sign-out", "ada", "--yes"][..], &as_owner].concat();
+    assert!(controller.ok(&out).contains("1 log-ins ended"));
+    controller.fails(&["device", "list"], 3, "log in again");
+    age();
+    controller.fails(&["device", "list"], 3, "your login is over");
+    controller.ok(&login);
+    controller.ok(&[&["user", "roles", "ada", "auditor"][..], &as_owner].concat());
+    assert!(controller.ok(&["audit", "list"]).contains("user:update"));
+    assert!(controller.ok(&["logout"]).contains("at the controller too"));
+    controller.fails(&["device", "list"], 3, "you are not logged in");
+}
+
+#[test]
 fn an_empty_fleet_says_what_to_do_next() {
     let controller = Controller::start().with_tenant();
     let check = |arguments: &[&str], expected: &str| {

@@ -216,6 +216,7 @@ async fn principal(
             },
             name: name.clone(),
             roles: roles.clone(),
+            groups: BTreeSet::new(),
             tenant: Some(tenant),
             authentication: Authentication {
                 method: *method,

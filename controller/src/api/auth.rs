@@ -13,6 +13,7 @@ use super::request::RequestInfo;
 use super::{admission, consent, idempotency};
 use crate::app::App;
 use crate::audit::{Intent, Outcome, Resource};
+use crate::login_session;
 use crate::policy::{
     self, Action, Approved, Asker, Circumstances, Granted, Policies, Principal, Refusal, Refused,
 };
@@ -28,6 +29,10 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(60);
 /// The one text for every token that does not work, so that nobody learns which of them exist.
 const NOT_ACCEPTED: &str =
     "the token is not valid: it is unknown, expired or revoked; ask an admin for a new one";
+
+/// The same for every access token that is not taken.
+const NOT_LOGGED_IN: &str =
+    "the access token is not valid: it is unknown, expired or its log-in is over; log in again";
 
 /// Runs in front of a handler: only whom policy allows `action` gets through.
 pub(super) async fn guard(
@@ -167,6 +172,11 @@ pub async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, P
         .ok_or_else(|| {
             Problem::unauthenticated("the Authorization header must be `Bearer efp_…`")
         })?;
+    // A JWT has two dots; no token of ours has one.
+    if text.contains('.') {
+        let found = login_session::authenticate(app, text).await?;
+        return found.ok_or_else(|| Problem::unauthenticated(NOT_LOGGED_IN));
+    }
     let token = Token::parse(Kind::Api, text)
         .map_err(|error| Problem::unauthenticated(error.to_string()))?;
     let now = app.now();

@@ -16,6 +16,7 @@ pub mod etag;
 pub mod extract;
 mod health;
 mod idempotency;
+mod login;
 pub mod models;
 pub mod page;
 mod policies;
@@ -26,6 +27,7 @@ pub mod telemetry;
 mod tenant_lifecycle;
 pub mod tenants;
 pub mod tokens;
+mod users;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
@@ -70,6 +72,8 @@ fn routes() -> Routes {
         .merge(policies::routes())
         .merge(access::routes())
         .merge(approvals::routes())
+        .merge(login::routes())
+        .merge(users::routes())
 }
 
 fn parts() -> (Router<App>, utoipa::openapi::OpenApi) {
@@ -79,7 +83,7 @@ fn parts() -> (Router<App>, utoipa::openapi::OpenApi) {
         SecurityScheme::Http(
             HttpBuilder::new()
                 .scheme(HttpAuthScheme::Bearer)
-                .description(Some("An API token, efp_…"))
+                .description(Some("An API token, efp_…, or the access token of a log-in"))
                 .build(),
         ),
     );

@@ -143,10 +143,36 @@ actions! {
     TenantQuotaUpdate = "tenant_quota:update", Installation;
     /// A deleted tenant's data was removed after its retention.
     TenantPurge = "tenant:purge", Internal;
+    /// Logs in.
+    SessionCreate = "session:create", Public;
+    /// Goes on with a log-in.
+    SessionRefresh = "session:refresh", Public;
+    /// Sets a password with an invitation.
+    PasswordSet = "password:set", Public;
+    /// Looks at its own log-ins and logs out.
+    SelfSessions = "self:sessions", Own;
+    /// Changes its own password.
+    SelfPassword = "self:password", Own;
+    /// Changes its own second factor.
+    SelfTotp = "self:totp", Own;
+    /// Makes a user.
+    UserCreate = "user:create", Write;
+    /// Lists and shows users.
+    UserRead = "user:read", Read;
+    /// Changes a user: name, roles, whether it may log in.
+    UserUpdate = "user:update", Write;
+    /// Makes an invitation to set a new password.
+    UserInvite = "user:invite", Write;
+    /// Ends the lock after failed log-ins.
+    UserUnlock = "user:unlock", Write;
+    /// Ends all log-ins of a user.
+    UserSignOut = "user:sign_out", Write;
     /// Makes an API token.
     TokenCreate = "token:create", Write;
     /// Lists API tokens.
     TokenList = "token:list", Write;
+    /// Gives an API token a new secret.
+    TokenRotate = "token:rotate", Write;
     /// Revokes an API token.
     TokenRevoke = "token:revoke", Write;
     /// Makes an enrolment token.

@@ -49,7 +49,11 @@ fn principal_entity(principal: &Principal) -> Result<Entity, AskError> {
         Subject::ServiceAccount(_) => "ServiceAccount",
         Subject::Token(_) => "Token",
     };
-    let roles: HashSet<_> = principal.roles.iter().map(|role| uid("Role", role.as_str())).collect();
+    let mut roles: HashSet<_> =
+        principal.roles.iter().map(|role| uid("Role", role.as_str())).collect();
+    if kind == "User" {
+        roles.extend(principal.groups.iter().map(|group| uid("Group", group)));
+    }
     let name = attributes([("name", text(&principal.name))]);
     Entity::new_with_tags(uid(kind, &principal.subject.to_string()), name, roles, []).map_err(wrong)
 }

@@ -194,13 +194,18 @@ impl Asker {
         }
     }
 
-    /// Whether the asker may give `role` to somebody: nobody gives more than admins have without
-    /// being an owner.
+    /// Whether the asker may give `role` to somebody. Owners give anything, admins anything but
+    /// owners; others, where a policy lets them give roles at all, only what they have themselves.
     pub fn may_give(&self, role: Role) -> bool {
+        let own = &self.principal.roles;
         match role {
-            Role::Owner => self.principal.is(Role::Owner),
             Role::Installation => false,
-            _ => true,
+            _ if own.contains(&Role::Owner) => true,
+            Role::Owner => false,
+            _ if own.contains(&Role::Admin) => true,
+            _ => schema::in_policies()
+                .filter(|action| engine::by_roles([&role], *action).is_some())
+                .all(|action| engine::by_roles(own, action).is_some()),
         }
     }
 }

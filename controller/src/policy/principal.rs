@@ -169,6 +169,8 @@ pub struct Principal {
     pub name: String,
     /// What it may be.
     pub roles: BTreeSet<Role>,
+    /// The groups that it is in, by name.
+    pub groups: BTreeSet<String>,
     /// Its tenant; none for the installation's own tokens.
     pub tenant: Option<TenantId>,
     /// How it proved so.
@@ -190,6 +192,7 @@ impl Principal {
             subject: Subject::Token(id),
             name: name.to_owned(),
             roles: BTreeSet::from([role]),
+            groups: BTreeSet::new(),
             tenant,
             authentication: Authentication { method: AuthMethod::Token, at: now, session: None },
             scopes: None,

@@ -92,7 +92,9 @@ fn roles_that_only_look_change_nothing_and_the_others_what_they_are_for() {
     assert!(may(Role::Operator).contains(&"device:update"));
     assert!(!may(Role::Operator).contains(&"version:publish"));
     assert!(
-        may(Role::Security).iter().all(|name| name.ends_with(":revoke") || name.ends_with(":list"))
+        may(Role::Security)
+            .iter()
+            .all(|name| [":revoke", ":list", ":sign_out"].iter().any(|end| name.ends_with(end)))
     );
 }
 
@@ -291,6 +293,11 @@ fn only_owners_make_owners() {
     assert!(!asker(Role::Admin, tenant).may_give(Role::Owner));
     assert!(asker(Role::Admin, tenant).may_give(Role::Security));
     assert!(!asker(Role::Owner, tenant).may_give(Role::Installation));
+    // Where a policy lets others give roles, they give no more than they have.
+    assert!(asker(Role::Operator, tenant).may_give(Role::Viewer));
+    assert!(!asker(Role::Operator, tenant).may_give(Role::Admin));
+    assert!(!asker(Role::Viewer, tenant).may_give(Role::Auditor));
+    assert!(asker(Role::Auditor, tenant).may_give(Role::Viewer));
 }
 
 #[test]

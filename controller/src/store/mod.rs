@@ -19,6 +19,7 @@ pub mod enrolments;
 pub mod entitlements;
 pub mod idempotency;
 pub mod installation;
+pub mod login_sessions;
 pub mod policies;
 pub mod presence;
 pub mod rollout_devices;
@@ -29,6 +30,7 @@ pub mod telemetry;
 pub mod tenant_rows;
 pub mod tenants;
 pub mod transaction;
+pub mod users;
 pub mod versions;
 
 use std::sync::Arc;

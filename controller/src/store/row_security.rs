@@ -160,10 +160,19 @@ fn wall(table: &str, has_tenant: bool) -> Result<String, StoreError> {
         ),
     ];
     // Whoever presents a credential does not say whose it is: its hash shows that one row.
-    if matches!(table, "api_tokens" | "enrolment_tokens") {
+    let presented = "(SELECT current_setting('edgeformer.presented', true))";
+    let hashes: &[&str] = match table {
+        "api_tokens" | "enrolment_tokens" => &["secret_sha256"],
+        // The one before the newest too: presenting it ends the log-in.
+        "login_sessions" => &["secret_sha256", "previous_sha256"],
+        _ => &[],
+    };
+    let shown: Vec<_> =
+        hashes.iter().map(|hash| format!("encode({hash}, 'hex') = {presented}")).collect();
+    if !shown.is_empty() {
         policies.push(format!(
-            "presented ON {table} FOR SELECT TO {APPLICATION} USING (encode(secret_sha256, 'hex') \
-             = (SELECT current_setting('edgeformer.presented', true)))"
+            "presented ON {table} FOR SELECT TO {APPLICATION} USING ({})",
+            shown.join(" OR ")
         ));
     }
     let mut sql = format!(

@@ -243,6 +243,19 @@ pub async fn remove(
     Ok(done.rows_affected() == 1)
 }
 
+/// The id of the tenant of this name.
+pub async fn by_name(
+    conn: &mut Conn<InstallationScope>,
+    name: &str,
+) -> Result<Option<TenantId>, StoreError> {
+    let row = sqlx::query("SELECT id FROM tenants WHERE name = $1")
+        .bind(name.to_owned())
+        .fetch_optional(conn.db())
+        .await
+        .map_err(StoreError::doing("looking a tenant up"))?;
+    row.map(|row| parse_id("tenants", &row.get::<String, _>("id"))).transpose()
+}
+
 /// The tenant of this scope, with its key material.
 pub async fn own(conn: &mut Conn<TenantScope>) -> Result<Option<Tenant>, StoreError> {
     let key = conn.scope().key();

@@ -9,17 +9,31 @@ use super::{Consent, Limit, value};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The token is read from --token-file, else from --token or EDGEFORMER_TOKEN, else from standard
-input (asked for without echo on a terminal). The login is saved, readable by you alone, in
+With --user you log in with your password (asked for without echo); the login goes on by itself for
+a week, and ends after a day without use. Without it the token is read from --token-file, else from
+--token or EDGEFORMER_TOKEN, else from standard input. The login is saved, readable by you alone, in
 $EDGEFORMER_CONFIG or ~/.config/edgeformer/config.json, with a copy of the CA certificate.
 
 Examples:
   edgeformer login --url https://fleet.example:8443 --ca ca.pem --token-file admin.token
-  edgeformer login --url https://fleet.example:8443 --ca ca.pem < admin.token")]
+  edgeformer login --url https://fleet.example:8443 --ca ca.pem < admin.token
+  edgeformer login --url https://fleet.example:8443 --ca ca.pem --tenant acme --user ada")]
 pub struct Login {
     /// File that holds the token
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// Name of your tenant
+    #[arg(long, requires = "user")]
+    pub tenant: Option<String>,
+    /// Your user name
+    #[arg(long, requires = "tenant", conflicts_with = "token_file")]
+    pub user: Option<String>,
+    /// File with your password; asked for without it
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub password_file: Option<PathBuf>,
+    /// One-time code or recovery code, if you have a second factor; asked for without it
+    #[arg(long, requires = "user")]
+    pub code: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,6 +1,7 @@
 //! The command line as it is typed. Nothing here acts; `command` does.
 
 pub mod access;
+pub mod account;
 pub mod fleet;
 pub mod policy;
 pub mod reports;
@@ -85,7 +86,13 @@ pub enum Command {
     /// Tenants of the installation (needs the installation's token)
     #[command(subcommand)]
     Tenant(access::Tenant),
-    /// API tokens for people and programs
+    /// People of the tenant
+    #[command(subcommand)]
+    User(account::User),
+    /// Your own account: password, second factor, log-ins
+    #[command(subcommand)]
+    Account(account::Account),
+    /// API tokens for programs
     #[command(subcommand)]
     Token(access::Token),
     /// Tokens that let new devices enrol

@@ -62,6 +62,25 @@ endpoints! {
     CREATE_TENANT: POST "/tenants" [] TenantCreate => TenantCreated, "create the tenant";
     LIST_TENANTS: GET "/tenants" ["limit", "cursor"] Nothing => Page<Tenant>, "list tenants";
 
+    LOG_IN: POST "/login" [] LoginRequest => LoginAnswer, "log in";
+    REFRESH: POST "/login/refresh" [] RefreshRequest => LoginAnswer, "go on with the login";
+    SET_PASSWORD: POST "/login/password" [] PasswordRequest => PasswordAnswer, "set the password";
+    LOG_OUT: POST "/logout" [] Nothing => Nothing, "log out";
+    LIST_LOG_INS: GET "/me/sessions" [] Nothing => Whole<LoginSession>, "list log-ins";
+    END_LOG_IN: DELETE "/me/sessions/{id}" [] Nothing => Nothing, "end the log-in";
+    CHANGE_PASSWORD: POST "/me/password" [] PasswordChange => Nothing, "change the password";
+    BEGIN_TOTP: POST "/me/totp" [] PasswordAgain => TotpSecret, "begin a second factor";
+    CONFIRM_TOTP: POST "/me/totp/confirm" [] TotpCode => RecoveryCodes, "confirm the code";
+    REMOVE_TOTP: POST "/me/totp/remove" [] PasswordAgain => Nothing, "remove the second factor";
+
+    CREATE_USER: POST "/users" [] UserCreate => UserCreated, "create the user";
+    LIST_USERS: GET "/users" ["limit", "cursor"] Nothing => Page<User>, "list users";
+    GET_USER: GET "/users/{id}" [] Nothing => User, "read the user";
+    PATCH_USER: PATCH "/users/{id}" [] UserPatch => User, "change the user";
+    INVITE_USER: POST "/users/{id}/invitation" [] Nothing => Invitation, "invite the user";
+    UNLOCK_USER: POST "/users/{id}/unlock" [] Nothing => User, "unlock the user";
+    SIGN_OUT_USER: POST "/users/{id}/sign-out" [] Nothing => SignedOut, "sign the user out";
+
     CREATE_TOKEN: POST "/tokens" [] TokenCreate => TokenCreated, "create the token";
     LIST_TOKENS: GET "/tokens" ["limit", "cursor"] Nothing => Page<ApiToken>, "list tokens";
     REVOKE_TOKEN: DELETE "/tokens/{id}" [] Nothing => Nothing, "revoke the token";

@@ -5,7 +5,7 @@
 mod drift;
 pub mod endpoints;
 pub mod error;
-mod request;
+pub mod request;
 mod retry;
 pub mod types;
 mod upload;
@@ -28,6 +28,38 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time for an ordinary request; uploads are exempt.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Who is asking.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    /// An API token.
+    Token(Token),
+    /// The access token of a log-in.
+    Access(Secret),
+    /// Nobody yet: logging in.
+    Nobody,
+}
+
+/// A text that is never printed.
+#[derive(Clone)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl Credential {
+    /// The text of the Authorization header; none for nobody.
+    pub fn reveal(&self) -> &str {
+        match self {
+            Self::Token(token) => token.reveal(),
+            Self::Access(Secret(text)) => text,
+            Self::Nobody => "",
+        }
+    }
+}
+
 /// Why the caller acts.
 const JUSTIFICATION: &str = "x-edgeformer-justification";
 /// The approval that a request goes by.
@@ -39,7 +71,7 @@ pub struct Target {
     pub url: Url,
     /// PEM of the only authorities to trust; None trusts those of the system.
     pub ca_pem: Option<String>,
-    pub token: Token,
+    pub token: Credential,
     /// Why the caller acts; kept with audit records.
     pub because: Option<String>,
     /// The approval that requests go by.
@@ -50,7 +82,7 @@ pub struct Target {
 pub struct Client {
     http: reqwest::Client,
     base: Url,
-    token: Token,
+    token: Credential,
     headers: HeaderMap,
 }
 
@@ -87,6 +119,14 @@ impl Client {
         }
         let http = builder.build().map_err(|e| start(deepest(&e)))?;
         Ok(Self { http, base: target.url, token: target.token, headers })
+    }
+
+    /// The request as whoever asks.
+    fn authorised(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        match &self.token {
+            Credential::Nobody => request,
+            known => request.bearer_auth(known.reveal()),
+        }
     }
 
     /// The controller's address as people know it.

@@ -172,7 +172,7 @@ impl<Req, Res> Call<'_, Req, Res> {
         client
             .attempts(&method, operation, || {
                 let mut request = client.http.request(method.clone(), self.url.clone());
-                request = request.bearer_auth(client.token.reveal()).timeout(REQUEST_TIMEOUT);
+                request = client.authorised(request).timeout(REQUEST_TIMEOUT);
                 request = request.headers(client.headers.clone());
                 if method == Method::POST {
                     request = request.header("Idempotency-Key", &key);
@@ -212,7 +212,7 @@ impl Call<'_, Nothing, TextStream> {
         assert!(self.rest.is_empty(), "the path lacks {}", self.rest);
         let (client, operation) = (self.client, self.operation);
         let request = client.http.request(self.method, self.url);
-        let sent = request.bearer_auth(client.token.reveal()).send().await;
+        let sent = client.authorised(request).send().await;
         let mut response = sent.map_err(|error| client.no_answer(&error).1)?;
         if !response.status().is_success() {
             let refused = client.read(operation, response).await.err();
@@ -406,7 +406,7 @@ mod tests {
         Client::new(Target {
             url: url.parse().unwrap(),
             ca_pem: None,
-            token,
+            token: crate::client::Credential::Token(token),
             because: None,
             approval: None,
         })

@@ -5,12 +5,14 @@
 //! `Unknown` variant: an older command line shows them instead of failing.
 
 mod access;
+mod account;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 pub use access::*;
+pub use account::*;
 
 /// Labels of a device.
 pub type Labels = BTreeMap<String, String>;

@@ -2,6 +2,7 @@
 //! showing the answer.
 
 mod access;
+mod account;
 mod audit;
 mod consent;
 mod device;
@@ -14,6 +15,7 @@ mod rollout;
 
 use clap::CommandFactory as _;
 
+use crate::args::account::Account;
 use crate::args::reports::Audit;
 use crate::args::{Cli, Command};
 use crate::client::Client;
@@ -48,7 +50,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
             return Ok(Exit::Done);
         }
         Command::Login(args) => return login::login(&cli.connection, args, screen).await,
-        Command::Logout => return login::logout(&screen),
+        Command::Logout => return login::logout(&screen).await,
         Command::Audit(Audit::Verify { bundle, key, since, witness }) => {
             return audit::verify(&screen, bundle, key, since, witness);
         }
@@ -57,6 +59,17 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
     let saved = match needs_saved(&cli.connection) {
         true => config::load(&config::path()?)?,
         false => None,
+    };
+    if let Command::Account(Account::SetPassword(args)) = &cli.command {
+        let client = Client::new(config::place(&cli.connection, saved.as_ref())?)?;
+        return account::set_password(&client, &screen, args).await;
+    }
+    let saved = match saved {
+        // What is given takes its place.
+        Some(login) if cli.connection.token.is_none() => {
+            Some(login::go_on(&config::path()?, login).await?)
+        }
+        other => other,
     };
     let client = Client::new(config::resolve(&cli.connection, saved.as_ref())?)?;
     let context = Context { client, screen };
@@ -67,6 +80,8 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::EnrolmentToken(command) => access::enrolment_token(&context, command).await,
         Command::Access(command) => policy::run(&context, command).await,
         Command::Approval(command) => policy::approval(&context, command).await,
+        Command::User(command) => account::user(&context, command).await,
+        Command::Account(command) => account::account(&context, command).await,
         Command::Device(command) => device::run(&context, command).await,
         Command::Model(command) => model::run(&context, command).await,
         Command::Rollout(command) => rollout::run(&context, command).await,

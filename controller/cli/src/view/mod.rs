@@ -1,6 +1,7 @@
 //! What people see: pure functions from answers and a moment to text.
 
 pub mod access;
+pub mod account;
 pub mod device;
 pub mod human;
 pub mod json;

@@ -17,6 +17,7 @@ fn event(name: &str, source: &str) -> Event {
         subject: Of::User(UserId::from_bytes([1; 16])),
         name: name.to_owned(),
         roles: [Role::Operator].into(),
+        groups: Default::default(),
         tenant: None,
         authentication: Authentication {
             method: AuthMethod::PasswordTotp,

@@ -1,6 +1,7 @@
 //! The REST API's tests.
 
 mod access;
+mod accounts;
 mod approvals;
 mod audit;
 mod audit_proofs;
