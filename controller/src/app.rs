@@ -13,6 +13,7 @@ use crate::distribution::objects::Objects;
 use crate::distribution::staging::Staging;
 use crate::login_session::keys::KeyRing;
 use crate::policy::book::PolicyBook;
+use crate::quota::Quota;
 use crate::store::Store;
 use crate::tenancy::TenantBook;
 use crate::vault::Vault;
@@ -76,6 +77,7 @@ struct Shared {
     accounts: Accounts,
     session_keys: KeyRing,
     issuer: OnceCell<String>,
+    quota: Quota,
 }
 
 impl App {
@@ -88,6 +90,7 @@ impl App {
             accounts: Accounts::default(),
             session_keys: KeyRing::default(),
             issuer: OnceCell::new(),
+            quota: Quota::default(),
         }))
     }
 
@@ -114,6 +117,11 @@ impl App {
     /// The tenants' states and limits.
     pub fn tenants(&self) -> &TenantBook {
         &self.0.tenants
+    }
+
+    /// What is shared between the tenants.
+    pub fn quota(&self) -> &Quota {
+        &self.0.quota
     }
 
     /// Now.

@@ -27,6 +27,7 @@ pub mod listener;
 pub mod login_session;
 pub mod policy;
 pub mod problem;
+pub mod quota;
 pub mod rollout;
 pub mod scope;
 pub mod serve;

@@ -46,7 +46,11 @@ pub(super) async fn guard(
         .cloned()
         .ok_or_else(|| Problem::internal(&"a route is not mounted under the API"))?;
     let info = request.extensions().get::<RequestInfo>().cloned().unwrap_or_default();
-    let principal = authenticate(&app, request.headers()).await?;
+    let knock = admission::knock(&app, action, request.headers(), &info).await?;
+    let outcome = authenticate(&app, request.headers()).await;
+    let (principal, place) = knock.authenticated(&app, &info, outcome)?;
+    // What takes minutes does not take a place from what takes milliseconds.
+    let _place = Some(place).filter(|_| !is_long(action));
     tracing::Span::current().record("principal", principal.subject.to_string());
     admission::admit(&app, action, &principal, &info).await?;
     let (mut request, identified) = consent::identify(action, request, &info).await?;
@@ -71,6 +75,11 @@ pub(super) async fn guard(
     }
 }
 
+/// Whether it may take longer than [`REQUEST_LIMIT`]: as long as an upload, or as a tenant is large.
+fn is_long(action: Action) -> bool {
+    matches!(action, Action::VersionPublish | Action::TenantExport)
+}
+
 /// Runs the handler, within its time.
 async fn run(
     app: &App,
@@ -79,9 +88,9 @@ async fn run(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    // A publication takes as long as its upload, and an export as the tenant is large; everything
-    // else is cut before its idempotency key's lease runs out. A cut request leaves nothing half done: its transaction is undone.
-    if matches!(action, Action::VersionPublish | Action::TenantExport) {
+    // Everything else is cut before its idempotency key's lease runs out. A cut request leaves nothing half
+    // done: its transaction is undone.
+    if is_long(action) {
         return Ok(granted.carry_on(request, next).await);
     }
     let answered = tokio::time::timeout(REQUEST_LIMIT, async {

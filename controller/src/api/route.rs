@@ -9,7 +9,7 @@ use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{Content, Ref, RefOr, Response, ResponseBuilder};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt};
 
-use super::auth;
+use super::{admission, auth};
 use crate::app::App;
 use crate::policy::{Action, Group};
 
@@ -59,7 +59,9 @@ impl Routes {
                 operation.security = Some(Vec::new());
             }
         }
-        Self(self.0.routes(routes))
+        let limited =
+            routes.map(|methods| methods.route_layer(middleware::from_fn(admission::public)));
+        Self(self.0.routes(limited))
     }
 
     /// Adds another part's routes.

@@ -17,6 +17,7 @@ use super::accept::Peer;
 use crate::app::App;
 use crate::ca;
 use crate::clock::Timestamp;
+use crate::quota::gate::Key;
 use crate::scope::TenantScope;
 use crate::store::enrolments::{self, Standing};
 use crate::tenancy::{Closed, book};
@@ -119,6 +120,10 @@ impl GuardLayer {
         let standing = match &peer.leaf {
             None => None,
             Some((leaf, _)) => {
+                // Fair between tenants also when a whole fleet comes back at once.
+                let key = Key::Tenant(leaf.id.tenant);
+                let place = self.app.quota().devices.enter(key).await;
+                let _place = place.map_err(|error| Status::unavailable(error.to_string()))?;
                 let scope = TenantScope::system(leaf.id.tenant, "device listener");
                 let reading = async {
                     let mut read = self.app.store.read(&scope).await?;

@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::audit::{Intent, Outcome, Resource};
 use crate::device_listener::{DeviceIdentity, identity, unavailable};
 use crate::policy::Action;
+use crate::quota::gate::Key;
 use crate::store::{StoreError, entitlements, tenants, versions};
 use crate::vault::{SecretKind, VaultError};
 
@@ -113,6 +114,8 @@ impl Keys for KeyService {
             .version_id
             .parse()
             .map_err(|error| Status::invalid_argument(format!("{error}")))?;
+        let place = self.app.quota().devices.enter(Key::Tenant(device.tenant_id)).await;
+        let _place = place.map_err(|error| Status::unavailable(error.to_string()))?;
         let wrapped = self.release(&device, version).await?;
         Ok(Response::new(v1::WrapDataKeyResponse {
             encapsulated: wrapped.encapsulated.to_vec().into(),

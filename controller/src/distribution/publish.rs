@@ -24,9 +24,10 @@ use crate::app::App;
 use crate::audit::{Intent, Outcome, Resource};
 use crate::error::AppError;
 use crate::policy::{Action, Facts};
+use crate::quota::gate::{Key, NoPlace};
 use crate::scope::TenantScope;
 use crate::store::versions::{self, StoredVersion};
-use crate::store::{StoreError, tenants};
+use crate::store::{Conn, StoreError, tenant_rows, tenants};
 use crate::vault::{SecretKind, Vault, VaultError};
 
 /// Longest version, in bytes: semantic versions with a commit hash fit.
@@ -65,6 +66,22 @@ pub enum PublishError {
     /// The release key cannot be used.
     #[error(transparent)]
     ReleaseKey(#[from] ReleaseKeyError),
+    /// The tenant would have more than it may.
+    #[error(
+        "the tenant may store {max} bytes and has {stored}: this version, of {size} bytes at most, does \
+         not fit; ask the operator of the installation for more (edgeformer tenant quota)"
+    )]
+    Quota {
+        /// What it may store.
+        max: u64,
+        /// What it stores.
+        stored: u64,
+        /// What this version would add.
+        size: u64,
+    },
+    /// Too many uploads of the tenant.
+    #[error("uploads of your tenant take all its places ({0}): publish again when one is done")]
+    NoPlace(#[from] NoPlace),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -105,6 +122,8 @@ impl From<PublishError> for AppError {
             PublishError::Seal(SealError::Artifact(ArtifactError::TooManyChunks { .. })) => {
                 Self::TooLarge(detail)
             }
+            PublishError::Quota { .. } => Self::conflict("quota_stored_bytes", detail),
+            PublishError::NoPlace(_) => Self::Overloaded(detail),
             PublishError::Store(error) => Self::Store(error),
             PublishError::NoTenant
             | PublishError::Seal(_)
@@ -186,6 +205,12 @@ pub async fn publish<E>(
     let mut scope = scope.clone();
     scope.decide(Action::VersionPublish, &facts)?;
     let scope = &scope;
+    let place = app.quota().uploads.enter(Key::Tenant(scope.tenant())).await;
+    let _place = place.map_err(PublishError::from)?;
+    // Before minutes are spent on what does not fit anyhow.
+    let mut read = app.store.read(scope).await?;
+    within_quota(&mut read, 1).await?;
+    drop(read);
     let staged = app.staging.receive(body, new.digest).await.map_err(PublishError::from)?;
     let published = publish_staged(app, scope, &new, &staged).await;
     match published {
@@ -209,6 +234,10 @@ async fn publish_staged(
     if let Some(same) = find_same(app, scope, new, staged).await? {
         return Ok(Published::Same(same));
     }
+    // Sealed pieces stay once they are stored: what may not be kept is not begun.
+    let mut read = app.store.read(scope).await?;
+    within_quota(&mut read, staged.size_bytes()).await?;
+    drop(read);
     let inspected = inspect_staged(staged).await?;
     let keys = Keys::load(app, scope).await?;
     let payload = seal_payload(
@@ -222,11 +251,24 @@ async fn publish_staged(
     let version = seal_version(app, scope, new, staged, inspected, &keys, payload).await?;
     match insert(app, scope, new, version).await {
         // Somebody published it meanwhile: the same or another payload.
-        Err(error) if error.is_conflict() => match find_same(app, scope, new, staged).await? {
-            Some(same) => Ok(Published::Same(same)),
-            None => Err(error.into()),
-        },
+        Err(PublishError::Store(error)) if error.is_conflict() => {
+            match find_same(app, scope, new, staged).await? {
+                Some(same) => Ok(Published::Same(same)),
+                None => Err(error.into()),
+            }
+        }
         inserted => Ok(Published::New(inserted?)),
+    }
+}
+
+/// Whether the tenant may store `size` bytes more.
+async fn within_quota(conn: &mut Conn<TenantScope>, size: u64) -> Result<(), PublishError> {
+    let tenant = tenants::standing(conn).await?.ok_or(PublishError::NoTenant)?;
+    let Some(max) = tenant.limits.stored_bytes else { return Ok(()) };
+    let stored = tenant_rows::stored_bytes(conn).await?;
+    match stored.saturating_add(size) <= max {
+        true => Ok(()),
+        false => Err(PublishError::Quota { max, stored, size }),
     }
 }
 
@@ -347,7 +389,7 @@ async fn insert(
     scope: &TenantScope,
     new: &NewVersion,
     version: StoredVersion,
-) -> Result<StoredVersion, StoreError> {
+) -> Result<StoredVersion, PublishError> {
     let after = json!({
         "manifest_sha256": version.manifest_sha256,
         "payload_sha256": version.payload_sha256,
@@ -358,6 +400,9 @@ async fn insert(
     let intent =
         Intent::new(Action::VersionPublish, new.resource(version.id)).changes(json!(null), after);
     let mut write = app.store.write(scope, intent).await?;
+    // Others of the tenant may have published since it was looked at.
+    tenants::lock(&mut write).await?;
+    within_quota(&mut write, version.stored_bytes).await?;
     let model = versions::ensure_model(&mut write, &new.model, version.created_at).await?;
     versions::insert(&mut write, model, &version).await?;
     write.commit(version.created_at).await?;

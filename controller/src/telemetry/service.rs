@@ -12,6 +12,7 @@ use tonic::{Request, Response, Status};
 use super::otlp;
 use crate::app::App;
 use crate::device_listener::{self, DeviceIdentity};
+use crate::quota::gate::Key;
 use crate::store;
 
 /// One batch, uncompressed: [`otlp::MAX_POINTS`] points of a KiB.
@@ -46,6 +47,9 @@ impl MetricsService for Metrics {
         let now = self.app.now();
         let (points, unknown) = otlp::points(request.into_inner(), device.device_id, now)
             .map_err(|refused| Status::invalid_argument(refused.to_string()))?;
+        // Fair between tenants: one that measures much does not hold another's measurements up.
+        let place = self.app.quota().devices.enter(Key::Tenant(device.tenant_id)).await;
+        let _place = place.map_err(|error| Status::unavailable(error.to_string()))?;
         let scope = device.scope();
         let mut write =
             self.app.store.write_observation(&scope).await.map_err(device_listener::unavailable)?;

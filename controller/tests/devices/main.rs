@@ -7,3 +7,4 @@ mod enrolment;
 mod rollouts;
 mod sessions;
 mod support;
+mod tenants;
