@@ -11,10 +11,12 @@ use crate::account::Accounts;
 use crate::clock::{Clock, Timestamp};
 use crate::distribution::objects::Objects;
 use crate::distribution::staging::Staging;
+use crate::kept::Kept;
 use crate::login_session::keys::KeyRing;
 use crate::policy::book::PolicyBook;
 use crate::quota::Quota;
 use crate::store::Store;
+use crate::store::api_tokens::Found;
 use crate::tenancy::TenantBook;
 use crate::vault::Vault;
 
@@ -76,6 +78,7 @@ struct Shared {
     tenants: TenantBook,
     accounts: Accounts,
     session_keys: KeyRing,
+    tokens: Kept<[u8; 32], Found>,
     issuer: OnceCell<String>,
     quota: Quota,
 }
@@ -89,6 +92,7 @@ impl App {
             tenants: TenantBook::default(),
             accounts: Accounts::default(),
             session_keys: KeyRing::default(),
+            tokens: Kept::default(),
             issuer: OnceCell::new(),
             quota: Quota::default(),
         }))
@@ -102,6 +106,11 @@ impl App {
     /// The keys that sign access tokens.
     pub fn session_keys(&self) -> &KeyRing {
         &self.0.session_keys
+    }
+
+    /// API tokens that were presented, by SHA-256.
+    pub fn tokens(&self) -> &Kept<[u8; 32], Found> {
+        &self.0.tokens
     }
 
     /// The issuer of access tokens, once it is known.

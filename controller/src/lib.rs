@@ -23,6 +23,7 @@ pub mod files;
 pub mod housekeeping;
 pub mod init;
 pub mod jose;
+pub mod kept;
 pub mod listener;
 pub mod login_session;
 pub mod policy;

@@ -104,6 +104,7 @@ pub async fn revoke(app: &App, scope: &TenantScope, id: TokenId) -> Result<(), A
     if api_tokens::revoke(&mut write, id, now).await? {
         write.changes(json!({"revoked": false}), json!({"revoked": true}));
         write.commit(now).await?;
+        app.tokens().forget_if(|found| found.token.id == id);
         app.nudges.audit.notify_one();
     }
     Ok(())

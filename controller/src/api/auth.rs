@@ -196,7 +196,7 @@ pub async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, P
         .ok_or_else(|| Problem::unauthenticated(NOT_ACCEPTED))?;
     let stale = now.minus(api_tokens::LAST_USED_EVERY);
     if found.token.last_used_at.is_none_or(|at| at <= stale)
-        && let Err(error) = touch(app, &found).await
+        && let Err(error) = touch(app, &found, &token.sha256()).await
     {
         // A token that cannot be marked as used still works.
         tracing::warn!(%error, token = %found.token.id, "last use of a token is not noted");
@@ -205,18 +205,29 @@ pub async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, P
 }
 
 async fn look_up(app: &App, token: &Token) -> Result<Option<api_tokens::Found>, StoreError> {
-    let (scope, sha256) = (InstallationScope::system("authentication"), token.sha256());
+    let (now, sha256) = (app.now(), token.sha256());
+    if let Some(found) = app.tokens().fresh(&sha256, now) {
+        return Ok(Some(found));
+    }
+    let scope = InstallationScope::system("authentication");
     let mut read = app.store.read_presented(&scope, &sha256).await?;
-    api_tokens::find_by_secret(&mut read, &sha256).await
+    let found = api_tokens::find_by_secret(&mut read, &sha256).await?;
+    // Only what is there: a guess is asked for each time.
+    if let Some(found) = &found {
+        app.tokens().put(sha256, found.clone(), now);
+    }
+    Ok(found)
 }
 
-async fn touch(app: &App, found: &api_tokens::Found) -> Result<(), StoreError> {
+async fn touch(app: &App, found: &api_tokens::Found, sha256: &[u8; 32]) -> Result<(), StoreError> {
     async fn mark<S: Scope>(app: &App, scope: &S, id: TokenId) -> Result<(), StoreError> {
         let mut write = app.store.write_observation(scope).await?;
         api_tokens::touch(&mut write, id, app.now()).await?;
         write.commit(app.now()).await
     }
     let id = found.token.id;
+    // Read again the next time, with its new last use.
+    app.tokens().forget(sha256);
     match found.tenant {
         Some(tenant) => mark(app, &TenantScope::system(tenant, "authentication"), id).await,
         None => mark(app, &InstallationScope::system("authentication"), id).await,

@@ -59,6 +59,15 @@ pub async fn sign_all(app: &App) -> Result<u64, CheckpointerError> {
 }
 
 /// Signs one log if it grew since it was signed last.
+pub async fn sign_one(app: &App, scope: &TenantScope) -> Result<bool, CheckpointerError> {
+    let top = InstallationScope::system(COMPONENT);
+    let row = installation::get(&mut *app.store.read(&top).await?).await?;
+    match row {
+        Some(row) => sign(app, &row.trust_domain, scope).await,
+        None => Ok(false),
+    }
+}
+
 async fn sign<S: Scope>(app: &App, domain: &str, scope: &S) -> Result<bool, CheckpointerError> {
     let mut read = app.store.read(scope).await?;
     let head = audit_log::head(&mut read).await?;

@@ -3,6 +3,7 @@
 //! A number without its reference from the same run says nothing on machines like these, so a
 //! bench that cannot run its reference fails instead of printing half.
 
+mod access;
 mod engine;
 mod report;
 
@@ -28,12 +29,21 @@ enum Effort {
     Full,
 }
 
-const BENCHES: [Bench; 1] = [Bench {
+const BENCHES: [Bench; 2] = [ACCESS, ENGINE];
+
+const ACCESS: Bench = Bench {
+    name: "access",
+    about: "pages, audited writes and the audit log against bare axum and sqlx",
+    takes: ("6 min", "4 min"),
+    run: access::run,
+};
+
+const ENGINE: Bench = Bench {
     name: "engine",
     about: "prefill and decode of SmolLM2-135M against llama.cpp (PyPI llama-cpp-python, native)",
     takes: ("6 min", "2 min"),
     run: engine::run,
-}];
+};
 
 /// What the command line asked for.
 #[derive(Debug, PartialEq, Eq)]

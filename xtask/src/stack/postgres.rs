@@ -1,4 +1,4 @@
-//! A PostgreSQL cluster for one run: new, on a free port, without durability, gone at the end.
+//! A PostgreSQL cluster for one run: new, on a free port, gone at the end; without durability unless it is measured.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -16,14 +16,10 @@ use crate::shell;
 const OWNERS: [&str; 2] = ["postgres", "nobody"];
 /// Connections: test binaries run in parallel, each test with a pool of its own.
 const MAX_CONNECTIONS: u32 = 400;
-/// What a throw-away cluster needs not do.
-const SETTINGS: [&str; 5] = [
-    "fsync=off",
-    "synchronous_commit=off",
-    "full_page_writes=off",
-    "unix_socket_directories=",
-    "listen_addresses=127.0.0.1",
-];
+/// What every cluster here has.
+const SETTINGS: [&str; 2] = ["unix_socket_directories=", "listen_addresses=127.0.0.1"];
+/// What a cluster needs not do whose data nobody misses.
+const FORGETFUL: [&str; 3] = ["fsync=off", "synchronous_commit=off", "full_page_writes=off"];
 
 /// A running cluster.
 #[derive(Debug)]
@@ -37,6 +33,15 @@ pub struct Postgres {
 impl Postgres {
     /// Makes a cluster with the server binaries in `bin` and starts it.
     pub fn start(bin: &Path) -> Result<Self> {
+        Self::start_with(bin, &[&SETTINGS[..], &FORGETFUL].concat())
+    }
+
+    /// The same, with commits that a power cut does not take: for measuring.
+    pub fn start_durable(bin: &Path) -> Result<Self> {
+        Self::start_with(bin, &SETTINGS)
+    }
+
+    fn start_with(bin: &Path, settings: &[&str]) -> Result<Self> {
         let owner = Owner::choose()?;
         let dir = tempfile::Builder::new().prefix("edgeformer-pg-").tempdir()?;
         cleanup::protect_dir(dir.path());
@@ -56,7 +61,7 @@ impl Postgres {
         shell::run_logged("postgres-initdb", &mut initdb)?;
         let port = ports::free_port()?;
         let url = format!("postgres://postgres:{password}@127.0.0.1:{port}/postgres");
-        let process = serve(&owner, bin, &data, port, &dir.path().join("postgres.log"))?;
+        let process = serve(&owner, bin, &data, port, settings, &dir.path().join("postgres.log"))?;
         Ok(Self { process: Some(process), dir, url })
     }
 
@@ -76,10 +81,17 @@ impl Drop for Postgres {
     }
 }
 
-fn serve(owner: &Owner, bin: &Path, data: &Path, port: u16, log: &Path) -> Result<Process> {
+fn serve(
+    owner: &Owner,
+    bin: &Path,
+    data: &Path,
+    port: u16,
+    settings: &[&str],
+    log: &Path,
+) -> Result<Process> {
     let mut command = owner.command(&bin.join("postgres"));
     command.current_dir("/").arg("-D").arg(data).args(["-p", &port.to_string()]);
-    for setting in SETTINGS {
+    for setting in settings {
         command.args(["-c", setting]);
     }
     command.args(["-c", &format!("max_connections={MAX_CONNECTIONS}")]);
