@@ -26,6 +26,9 @@ pub enum Command {
     /// Keys of local applications
     #[command(subcommand)]
     Key(KeyCommand),
+    /// What leaves this device, and whether it may
+    #[command(subcommand)]
+    Privacy(PrivacyCommand),
     /// Generate text with a model file, without a fleet
     Generate(GenerateArgs),
     /// Measure prefill and decoding speed of a model file
@@ -54,7 +57,8 @@ pub struct EnrollArgs {
     /// Where the agent keeps its keys, chunks and ledger
     #[arg(long, value_name = "DIR")]
     pub state_dir: PathBuf,
-    /// Name of this device in the fleet (default: the host name)
+    /// Name of this device in the fleet (default: made of its key; the host name if `privacy set
+    /// hostname on` lets it leave)
     #[arg(long)]
     pub name: Option<String>,
     /// Label to add; may be repeated
@@ -131,6 +135,48 @@ pub struct KeyArgs {
     /// Name of the key
     #[arg(long)]
     pub name: Option<String>,
+}
+
+/// What to do with the consent settings.
+#[derive(Debug, Subcommand)]
+pub enum PrivacyCommand {
+    /// Show everything that leaves this device, what for, and what is switched off
+    Show(PrivacyShowArgs),
+    /// Let a group of data leave, or keep it here; a running agent obeys at once
+    Set(PrivacySetArgs),
+}
+
+/// Flags of `privacy show`.
+#[derive(Debug, Args)]
+pub struct PrivacyShowArgs {
+    /// State directory of the agent
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: PathBuf,
+    /// Print one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `privacy set`.
+#[derive(Debug, Args)]
+pub struct PrivacySetArgs {
+    /// Group: hostname, hardware, resources, metrics or messages
+    pub group: String,
+    /// Whether it may leave
+    #[arg(value_enum)]
+    pub choice: Choice,
+    /// State directory of the agent; may be set before the device is enrolled
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: PathBuf,
+}
+
+/// Yes or no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Choice {
+    /// It may leave.
+    On,
+    /// It stays here.
+    Off,
 }
 
 /// Flags of `generate`.

@@ -20,6 +20,7 @@ use crate::fetch::chunks::ChunkStore;
 use crate::fetch::versions::Opening;
 use crate::fetch::{Limits, Store};
 use crate::identity::{DeviceKeys, FileKeys, Identity};
+use crate::privacy::Gate;
 use crate::reconcile::Handle;
 use crate::reconcile::ledger::{LedgerStore, Source};
 use crate::reconcile::report::{Board, SlotReport};
@@ -224,6 +225,7 @@ fn exporter(
     let spool = Spool::open(&base.state_dir.join("telemetry"))?;
     let settings = Settings {
         device_id: base.identity.device_id.to_string(),
+        gate: Gate::new(&base.state_dir),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         interval: Duration::from_secs(base.args.telemetry_interval_s.into()),
     };

@@ -16,6 +16,7 @@ pub mod local_commands;
 pub mod local_keys;
 pub mod lock;
 pub mod logging;
+pub mod privacy;
 pub mod reconcile;
 pub mod serve;
 pub mod session;

@@ -24,6 +24,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Bench(args) => local_commands::bench(args),
         Command::Quantize(args) => local_commands::quantize(args),
         Command::Key(command) => local_commands::key(command),
+        Command::Privacy(command) => local_commands::privacy(command),
         Command::Worker(args) => worker::run(args),
         Command::Enroll(args) => block_on(commands::enroll(args)),
         Command::Run(args) => block_on(daemon::run(args)),

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use edgeformer_agent::privacy::Gate;
 use edgeformer_agent::slots::RequestMeasurement;
 use edgeformer_agent::telemetry::{Exporter, Settings, Spool};
 use edgeformer_proto::ids::VersionId;
@@ -84,6 +85,7 @@ async fn a_batch_waits_for_its_receiver_and_is_sent_once() {
     let stop = CancellationToken::new();
     let settings = Settings {
         device_id: "device".to_owned(),
+        gate: Gate::new(folder.path()),
         agent_version: "1.2.3".to_owned(),
         interval: Duration::from_secs(1),
     };

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod generation;
 pub mod ids;
 pub mod keywrap;
+pub mod privacy;
 pub mod protocol;
 pub mod telemetry;
 pub mod token;

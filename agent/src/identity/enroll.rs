@@ -21,6 +21,7 @@ use super::store::{Certificate, Identity, IdentityError};
 use super::tls::{ClientAuth, TlsError, client_config};
 use crate::clock::Clock;
 use crate::lock::{self, LockError};
+use crate::privacy::Gate;
 use crate::{durable, facts};
 
 /// A few certificates.
@@ -38,7 +39,7 @@ pub struct Request {
     pub ca: PathBuf,
     /// The enrolment token.
     pub token: String,
-    /// Name in the fleet; the host name if none.
+    /// Name in the fleet; made of its key if none, or the host name if that may leave.
     pub name: Option<String>,
     /// Labels to add to those of the token.
     pub labels: HashMap<String, String>,
@@ -131,8 +132,8 @@ pub async fn enroll(
     let channel = dial::connect(&controller, tls).await?;
     let _alone = lock::acquire(state_dir)?;
     let keys: Arc<dyn DeviceKeys> = Arc::new(FileKeys::open_or_create(&state_dir.join("keys"))?);
-    let facts = facts::gather(state_dir);
-    let name = request.name.unwrap_or_else(|| facts.hostname.clone());
+    let facts = Gate::new(state_dir).facts(facts::gather(state_dir));
+    let name = request.name.unwrap_or_else(|| default_name(&facts, &keys));
     let message = v1::EnrolRequest {
         token: request.token,
         csr_der: csr::request(&keys)?.into(),
@@ -200,6 +201,16 @@ fn read_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, EnrolError> {
         true => Err(wrong("holds no certificate".to_owned())),
         false => Ok(roots),
     }
+}
+
+/// The host name if it may leave; else eight digits of the key, which say nothing and stay the same.
+fn default_name(facts: &v1::DeviceFacts, keys: &Arc<dyn DeviceKeys>) -> String {
+    if !facts.hostname.is_empty() {
+        return facts.hostname.clone();
+    }
+    let hash = ring::digest::digest(&ring::digest::SHA256, keys.public_point());
+    let digits: String = hash.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("device-{digits}")
 }
 
 /// Recognises another kind of token and a partial copy before anything is sent. The checksum is the

@@ -1,9 +1,10 @@
-//! Commands that need no controller: generate, measure and rewrite model files, and keys of local
-//! applications. Results go to stdout, everything else to stderr.
+//! Commands that need no controller: generate, measure and rewrite model files, keys of local
+//! applications, and what may leave the device. Results go to stdout, everything else to stderr.
 
 mod bench;
 mod generate;
 mod key;
+mod privacy;
 mod quantize;
 
 use std::fs::File;
@@ -15,6 +16,7 @@ use edgeformer_engine::{LoadOptions, Model};
 pub use self::bench::bench;
 pub use self::generate::generate;
 pub use self::key::key;
+pub use self::privacy::privacy;
 pub use self::quantize::quantize;
 
 /// Loads a model file with `threads` threads (0: one per core).

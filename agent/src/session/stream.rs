@@ -1,5 +1,6 @@
 //! One session: hello, then status and heartbeats one way, desired states the other.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use edgeformer_proto::protocol::{PROTOCOL, negotiate};
@@ -18,6 +19,7 @@ use super::{Connection, Ended, Session, SessionError};
 use crate::facts;
 use crate::identity::dial::{chain, says_certificate_expired};
 use crate::identity::renew;
+use crate::privacy::Gate;
 use crate::reconcile::desired::Rejection;
 use crate::reconcile::report::Board;
 
@@ -45,6 +47,8 @@ const SHORTEST_RENEWAL: Duration = Duration::from_secs(5);
 const RENEWAL_RETRY: Duration = Duration::from_secs(60);
 
 struct Stream {
+    /// What may leave.
+    gate: Arc<Gate>,
     outbox: mpsc::Sender<v1::AgentMessage>,
     inbox: Streaming<v1::ControllerMessage>,
     /// What the controller was told last.
@@ -109,7 +113,8 @@ impl Session {
             slots: told.iter().map(|(slot, report)| report.to_wire(slot)).collect(),
         };
         // Queued before the call: a controller may answer only after it read the hello.
-        say(&outbox, Say::Hello(hello)).await?;
+        let gate = Arc::new(Gate::new(&self.parts.state_dir));
+        say(&gate, &outbox, Say::Hello(hello)).await?;
         let mut client = SessionClient::new(channel)
             .accept_compressed(CompressionEncoding::Zstd)
             .max_decoding_message_size(MAX_MESSAGE_BYTES);
@@ -123,7 +128,7 @@ impl Session {
         };
         negotiate(PROTOCOL, welcome.protocol, "agent", "controller")
             .map_err(|error| failed(&error.to_string()))?;
-        Ok((Stream { outbox, inbox, told, board, sequence: 0, answered: 0 }, welcome))
+        Ok((Stream { gate, outbox, inbox, told, board, sequence: 0, answered: 0 }, welcome))
     }
 
     fn note_welcome(
@@ -180,7 +185,7 @@ impl Session {
                 })
             }
         };
-        say(&stream.outbox, answer).await
+        say(&stream.gate, &stream.outbox, answer).await
     }
 
     async fn beat(&self, stream: &mut Stream) -> Result<(), SessionError> {
@@ -193,7 +198,7 @@ impl Session {
             memory_available_bytes: facts::memory().available_bytes,
             disk_free_bytes: facts::disk_free_bytes(&self.parts.state_dir).unwrap_or(0),
         };
-        say(&stream.outbox, Say::Heartbeat(heartbeat)).await
+        say(&stream.gate, &stream.outbox, Say::Heartbeat(heartbeat)).await
     }
 
     fn learn_time(&self, controller_us: i64) {
@@ -215,7 +220,7 @@ impl Stream {
         let now = self.board.borrow_and_update().clone();
         for (slot, report) in &now {
             if self.told.get(slot) != Some(report) {
-                say(&self.outbox, Say::SlotStatus(report.to_wire(slot))).await?;
+                say(&self.gate, &self.outbox, Say::SlotStatus(report.to_wire(slot))).await?;
             }
         }
         self.told = now;
@@ -223,8 +228,13 @@ impl Stream {
     }
 }
 
-async fn say(outbox: &mpsc::Sender<v1::AgentMessage>, kind: Say) -> Result<(), SessionError> {
-    let message = v1::AgentMessage { kind: Some(kind) };
+/// The only way into the stream.
+async fn say(
+    gate: &Gate,
+    outbox: &mpsc::Sender<v1::AgentMessage>,
+    kind: Say,
+) -> Result<(), SessionError> {
+    let message = v1::AgentMessage { kind: Some(gate.message(kind)) };
     match tokio::time::timeout(WELCOME_TIMEOUT, outbox.send(message)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(failed("the stream is closed")),

@@ -12,6 +12,7 @@ use tonic::transport::Channel;
 use tracing::{debug, warn};
 
 use super::{Aggregator, Spool};
+use crate::privacy::Gate;
 use crate::slots::RequestMeasurement;
 
 /// After a request the batch is closed this soon, so that somebody who watches sees it; requests
@@ -23,10 +24,12 @@ const EXPORT_TIMEOUT: Duration = Duration::from_secs(20);
 const MAX_BURST: usize = 64;
 
 /// How the exporter runs.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Settings {
     /// Identity as people read it in the batch.
     pub device_id: String,
+    /// What may leave.
+    pub gate: Gate,
     /// This build.
     pub agent_version: String,
     /// Longest time between two batches while there is something to report.
@@ -44,6 +47,8 @@ pub struct Exporter {
 
 enum Sent {
     Confirmed,
+    /// Nothing of it may leave any more.
+    Withheld,
     /// The controller can never take this batch.
     Refused(String),
     /// To be sent again later.
@@ -107,7 +112,8 @@ impl Exporter {
         if self.spool.dropped() > 0 {
             aggregator.record_dropped(self.spool.dropped());
         }
-        if let Some(request) = aggregator.take(now)
+        let request = aggregator.take(now).and_then(|batch| self.settings.gate.metrics(batch));
+        if let Some(request) = request
             && let Err(error) = self.spool.push(&request.encode_to_vec())
         {
             warn!(%error, "a batch of telemetry was lost; requests are served as before");
@@ -126,8 +132,8 @@ impl Exporter {
                     continue;
                 }
             };
-            match send(channel, &batch).await {
-                Sent::Confirmed => {}
+            match send(channel, &self.settings.gate, &batch).await {
+                Sent::Confirmed | Sent::Withheld => {}
                 Sent::Refused(reason) => {
                     warn!(%reason, "the controller refused a batch of telemetry; it is dropped");
                 }
@@ -144,11 +150,13 @@ impl Exporter {
     }
 }
 
-async fn send(channel: Channel, batch: &[u8]) -> Sent {
-    let request = match ExportMetricsServiceRequest::decode(batch) {
+async fn send(channel: Channel, gate: &Gate, batch: &[u8]) -> Sent {
+    let measured = match ExportMetricsServiceRequest::decode(batch) {
         Ok(request) => request,
         Err(error) => return Sent::Refused(format!("damaged on disk: {error}")),
     };
+    // Once more: it may have waited while the owner changed their mind.
+    let Some(request) = gate.metrics(measured) else { return Sent::Withheld };
     let mut client = MetricsServiceClient::new(channel);
     match tokio::time::timeout(EXPORT_TIMEOUT, client.export(request)).await {
         Ok(Ok(answer)) => match answer.into_inner().partial_success {

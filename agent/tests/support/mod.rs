@@ -14,6 +14,13 @@ use edgeformer_proto::keywrap::{HpkePublic, KeyContext, wrap};
 use edgeformer_proto::protocol::PROTOCOL;
 use edgeformer_proto::v1;
 use edgeformer_proto::v1::controller_message::Kind;
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{
+    ExportMetricsServiceRequest, ExportMetricsServiceResponse,
+};
+use prost::Message;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair,
 };
@@ -40,6 +47,10 @@ pub struct Inner {
     hpke: Mutex<Option<Vec<u8>>>,
     pub desired: watch::Sender<Option<v1::DesiredState>>,
     pub heard: Mutex<Vec<v1::agent_message::Kind>>,
+    /// Every request of every call: the name of its message, and its bytes.
+    pub asked: Mutex<Vec<(&'static str, Vec<u8>)>>,
+    /// Telemetry that was exported.
+    pub measured: Mutex<Vec<ExportMetricsServiceRequest>>,
     /// Sealed chunks that were handed out.
     pub chunks_sent: AtomicU32,
     /// The stream of chunks breaks once, after so many; 0 never.
@@ -102,6 +113,8 @@ impl Controller {
             hpke: Mutex::default(),
             desired: watch::channel(None).0,
             heard: Mutex::default(),
+            asked: Mutex::default(),
+            measured: Mutex::default(),
             chunks_sent: AtomicU32::new(0),
             cut_after: AtomicU32::new(0),
             tamper_chunks: AtomicU32::new(0),
@@ -128,7 +141,8 @@ impl Controller {
             .add_service(v1::enrolment_server::EnrolmentServer::new(self.clone()))
             .add_service(v1::session_server::SessionServer::new(self.clone()))
             .add_service(v1::artifacts_server::ArtifactsServer::new(self.clone()))
-            .add_service(v1::keys_server::KeysServer::new(self))
+            .add_service(v1::keys_server::KeysServer::new(self.clone()))
+            .add_service(MetricsServiceServer::new(self))
             .serve_with_incoming(incoming)
             .await
             .unwrap();
@@ -148,6 +162,10 @@ impl Controller {
     /// Kinds of messages that the agent sent so far and that `pick` takes.
     pub fn heard<T>(&self, pick: impl FnMut(&v1::agent_message::Kind) -> Option<T>) -> Vec<T> {
         self.inner.heard.lock().unwrap().iter().filter_map(pick).collect()
+    }
+
+    fn keep<T: Message>(&self, name: &'static str, message: &T) {
+        self.inner.asked.lock().unwrap().push((name, message.encode_to_vec()));
     }
 
     /// The newest status of a slot.
@@ -203,6 +221,7 @@ pub async fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> 
 impl v1::enrolment_server::Enrolment for Controller {
     async fn enrol(&self, request: Request<v1::EnrolRequest>) -> Answer<v1::EnrolResponse> {
         let request = request.into_inner();
+        self.keep("EnrolRequest", &request);
         if !request.token.ends_with('0') {
             return Err(Status::failed_precondition("this enrolment token is used up"));
         }
@@ -218,13 +237,18 @@ impl v1::enrolment_server::Enrolment for Controller {
         }))
     }
 
-    async fn challenge(&self, _: Request<v1::ChallengeRequest>) -> Answer<v1::ChallengeResponse> {
+    async fn challenge(
+        &self,
+        request: Request<v1::ChallengeRequest>,
+    ) -> Answer<v1::ChallengeResponse> {
+        self.keep("ChallengeRequest", request.get_ref());
         Ok(Response::new(v1::ChallengeResponse { nonce: b"nonce".to_vec().into() }))
     }
 
     async fn renew(&self, request: Request<v1::RenewRequest>) -> Answer<v1::RenewResponse> {
         use x509_parser::prelude::{FromDer, X509CertificationRequest};
         let request = request.into_inner();
+        self.keep("RenewRequest", &request);
         let (_, csr) = X509CertificationRequest::from_der(&request.csr_der).unwrap();
         let key = csr.certification_request_info.subject_pki.subject_public_key.data.to_vec();
         let hash = ring::digest::digest(&ring::digest::SHA256, &request.csr_der);
@@ -272,6 +296,7 @@ impl v1::session_server::Session for Controller {
                 tokio::select! {
                     message = inbox.message() => {
                         let Ok(Some(message)) = message else { return };
+                        controller.keep("AgentMessage", &message);
                         let Some(kind) = message.kind else { continue };
                         if let v1::agent_message::Kind::Heartbeat(beat) = &kind {
                             let ack = v1::HeartbeatAck { sequence: beat.sequence, now_unix_us: 0 };
@@ -300,6 +325,7 @@ impl v1::artifacts_server::Artifacts for Controller {
         &self,
         request: Request<v1::GetVersionRequest>,
     ) -> Answer<v1::GetVersionResponse> {
+        self.keep("GetVersionRequest", request.get_ref());
         let version = self.version(&request.into_inner().version_id)?;
         Ok(Response::new(v1::GetVersionResponse {
             manifest_envelope: version.envelope.into(),
@@ -311,6 +337,7 @@ impl v1::artifacts_server::Artifacts for Controller {
         &self,
         request: Request<v1::FetchChunksRequest>,
     ) -> Answer<Self::FetchChunksStream> {
+        self.keep("FetchChunksRequest", request.get_ref());
         let ids = request.into_inner().chunk_ids;
         assert!(ids.len() <= 256);
         let (outbox, answers) = mpsc::channel(4);
@@ -344,6 +371,7 @@ impl v1::keys_server::Keys for Controller {
         &self,
         request: Request<v1::WrapDataKeyRequest>,
     ) -> Answer<v1::WrapDataKeyResponse> {
+        self.keep("WrapDataKeyRequest", request.get_ref());
         let version = self.version(&request.into_inner().version_id)?;
         let hpke = self.inner.hpke.lock().unwrap().clone().unwrap();
         let to = HpkePublic::try_from(&hpke[..]).unwrap();
@@ -357,5 +385,16 @@ impl v1::keys_server::Keys for Controller {
             encapsulated: wrapped.encapsulated.to_vec().into(),
             ciphertext: wrapped.ciphertext.to_vec().into(),
         }))
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Controller {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Answer<ExportMetricsServiceResponse> {
+        self.inner.measured.lock().unwrap().push(request.into_inner());
+        Ok(Response::new(ExportMetricsServiceResponse::default()))
     }
 }

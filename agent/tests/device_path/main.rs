@@ -1,6 +1,8 @@
 //! The whole path on the device against a controller over real TLS: enrol, connect, fetch, open,
 //! activate, and everything that can go wrong on the way.
 
+mod sent;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::collections::HashMap;
@@ -29,6 +31,7 @@ use support::{Controller, eventually};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::transport::Channel;
 
 const TOKEN: &str = "efe_000000000000000000000000000000000000";
 
@@ -40,6 +43,7 @@ fn system_us() -> i64 {
 struct Agent {
     workers: Scripted,
     connection: watch::Receiver<Connection>,
+    channel: watch::Receiver<Option<Channel>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -84,6 +88,7 @@ impl<'a> Setup<'a> {
         };
         let limits = Limits { memory_bytes: self.memory_bytes };
         let channel = links.channel.subscribe();
+        let sends = channel.clone();
         let store = Store::new(self.state_dir, self.chunks, opening, channel, limits);
         let (sessions, connection) = (links.sessions.subscribe(), links.connection.subscribe());
         let (workers, stop, tasks) =
@@ -99,7 +104,7 @@ impl<'a> Setup<'a> {
             links,
         };
         tasks.spawn(session::run(parts, stop.clone()));
-        Agent { workers, connection, stop, tasks }
+        Agent { workers, connection, channel: sends, stop, tasks }
     }
 }
 
