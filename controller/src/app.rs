@@ -13,6 +13,7 @@ use crate::distribution::objects::Objects;
 use crate::distribution::staging::Staging;
 use crate::kept::Kept;
 use crate::login_session::keys::KeyRing;
+use crate::outbound::Outbound;
 use crate::policy::book::PolicyBook;
 use crate::quota::Quota;
 use crate::store::Store;
@@ -66,6 +67,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Wakes background work.
     pub nudges: Nudges,
+    /// Asks what settings of tenants name.
+    pub outbound: Outbound,
 }
 
 /// Shared by every request, session and background component. Cheap to clone.

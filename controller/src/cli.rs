@@ -1,9 +1,10 @@
 //! The controller's own command line: making, serving and looking after an installation.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
 
 /// The controller of an EdgeFormer fleet.
 #[derive(Debug, Parser)]
@@ -105,9 +106,23 @@ pub struct ServeArgs {
     /// URL under which devices reach this controller, when it is not the listener's own.
     #[arg(long)]
     pub device_url: Option<String>,
+    /// Address or network, such as 10.2.0.0/16, that settings of tenants (identity providers,
+    /// witnesses, sinks) may name although it is not public; repeatable.
+    #[arg(long = "outbound-allow", value_name = "NETWORK", value_parser = network)]
+    pub outbound_allow: Vec<IpNet>,
+    /// PEM of authorities that sign for such addresses; trusted beside the system's.
+    #[arg(long)]
+    pub outbound_ca: Option<PathBuf>,
     /// How to write the log on standard error.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+}
+
+/// A network, or one address.
+fn network(text: &str) -> Result<IpNet, String> {
+    let one = || text.parse::<IpAddr>().map(IpNet::from);
+    let wrong = "it must be an address or a network such as 10.2.0.0/16 or fd00::/8";
+    text.parse().or_else(|_| one()).map_err(|_| wrong.to_owned())
 }
 
 /// How to write the log.

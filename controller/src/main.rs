@@ -14,6 +14,7 @@ use edgeformer_controller::cli::{
 use edgeformer_controller::clock::{Clock, SystemClock};
 use edgeformer_controller::config::DataDir;
 use edgeformer_controller::init::{self, NewInstallation};
+use edgeformer_controller::outbound::OutboundRules;
 use edgeformer_controller::serve::{self, Settings};
 use edgeformer_controller::store::Store;
 use tracing_subscriber::EnvFilter;
@@ -92,6 +93,10 @@ async fn migrate(args: MigrateArgs) -> anyhow::Result<()> {
 
 async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     log_to_stderr(args.log_format);
+    let ca_pem = args.outbound_ca.as_ref().map(|path| {
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    });
+    let outbound = OutboundRules { allow: args.outbound_allow, ca_pem: ca_pem.transpose()? };
     let settings = Settings {
         dir: DataDir::new(&args.place.data_dir).context("reading the working directory")?,
         database_url: args.place.database_url,
@@ -100,6 +105,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         ready_file: args.ready_file,
         cert_lifetime: args.cert_lifetime_s.map(Duration::from_secs),
         device_url: args.device_url,
+        outbound,
     };
     serve::serve(&settings).await.context("the controller cannot serve")
 }

@@ -25,6 +25,7 @@ use crate::distribution::staging::{DEFAULT_MAX_PAYLOAD_BYTES, Staging, StagingEr
 use crate::enrolment::{Enroller, EnrolmentError};
 use crate::files::{self, Access, FileError};
 use crate::init::ROOT_KEY_ID;
+use crate::outbound::{Outbound, OutboundError, OutboundRules};
 use crate::rollout::reconciler;
 use crate::scope::InstallationScope;
 use crate::server_identity::{ServerIdentity, ServerIdentityError};
@@ -78,6 +79,9 @@ pub enum ServeError {
     /// The ready file.
     #[error(transparent)]
     Ready(#[from] FileError),
+    /// The rules of outbound requests.
+    #[error(transparent)]
+    Outbound(#[from] OutboundError),
     /// Enrolment.
     #[error(transparent)]
     Enrolment(#[from] EnrolmentError),
@@ -103,12 +107,15 @@ pub struct Settings {
     pub cert_lifetime: Option<Duration>,
     /// URL shown for devices instead of the listener's own.
     pub device_url: Option<String>,
+    /// What settings of tenants may name beyond public addresses.
+    pub outbound: OutboundRules,
 }
 
 /// Opens the installation. Fails when the key file does not belong to the database.
 pub async fn open(
     dir: &DataDir,
     database_url: Option<&str>,
+    outbound: OutboundRules,
 ) -> Result<(App, Installation), ServeError> {
     let vault = Vault::from_file(&dir.kek())?;
     let store = Store::connect(&dir.database_url(database_url, false)).await?;
@@ -125,6 +132,7 @@ pub async fn open(
         staging: Staging::open(&dir.staging(), DEFAULT_MAX_PAYLOAD_BYTES)?,
         clock: Arc::new(SystemClock),
         nudges: Nudges::default(),
+        outbound: Outbound::new(outbound)?,
     });
     Ok((app, row))
 }
@@ -156,7 +164,8 @@ pub async fn serve(settings: &Settings) -> Result<(), ServeError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
 
-    let (app, installation) = open(&settings.dir, settings.database_url.as_deref()).await?;
+    let (app, installation) =
+        open(&settings.dir, settings.database_url.as_deref(), settings.outbound.clone()).await?;
     let identity = ServerIdentity::open(&settings.dir, &app.vault, &installation, app.now())?;
     let admin_tls = admin_tls(&identity)?;
     let device_tls = tls::server_config(Arc::clone(&identity) as _, installation.root_cert_der)?;

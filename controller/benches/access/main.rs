@@ -12,6 +12,7 @@ use edgeformer_controller::audit::{checkpointer, sequencer};
 use edgeformer_controller::clock::{Clock, SystemClock};
 use edgeformer_controller::config::DataDir;
 use edgeformer_controller::init::{NewInstallation, init};
+use edgeformer_controller::outbound::OutboundRules;
 use edgeformer_controller::scope::{InstallationScope, TenantScope};
 use edgeformer_controller::serve;
 use edgeformer_proto::ids::TenantId;
@@ -81,7 +82,10 @@ impl Site {
             server_names: vec!["localhost".to_owned()],
         };
         init(&new, SystemClock.now()).await.expect("an installation");
-        let (app, _) = serve::open(&dir, settings.database_url.as_deref()).await.expect("it opens");
+        let (app, _) =
+            serve::open(&dir, settings.database_url.as_deref(), OutboundRules::default())
+                .await
+                .expect("it opens");
         let top = InstallationScope::system("bench");
         let (tenant, token) = tenants::create(&app, &top, "bench").await.expect("a tenant");
         let pool = bare_pool(&dir, settings.database_url.as_deref()).await;

@@ -7,6 +7,7 @@ use edgeformer_controller::backup;
 use edgeformer_controller::clock::{Clock, SystemClock};
 use edgeformer_controller::config::DataDir;
 use edgeformer_controller::init::{self, InitError, NewInstallation};
+use edgeformer_controller::outbound::OutboundRules;
 use edgeformer_controller::serve::{self, ServeError};
 use edgeformer_controller::store::Store;
 
@@ -54,9 +55,11 @@ async fn a_key_file_of_another_installation_is_noticed_at_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let new = new(&dir.path().join("data"), None);
     make(&new).await.unwrap();
-    assert!(serve::open(&new.dir, None).await.is_ok());
+    assert!(serve::open(&new.dir, None, OutboundRules::default()).await.is_ok());
     std::fs::write(new.dir.kek(), [7; 32]).unwrap();
-    let Err(error) = serve::open(&new.dir, None).await else { panic!("it opened") };
+    let Err(error) = serve::open(&new.dir, None, OutboundRules::default()).await else {
+        panic!("it opened")
+    };
     assert!(matches!(error, ServeError::Vault(_)), "{error}");
     assert!(error.to_string().contains("does not belong to this database"), "{error}");
 }
@@ -78,7 +81,7 @@ async fn a_database_holds_one_installation() {
     let dir = tempfile::tempdir().unwrap();
     let first = new(&dir.path().join("first"), Some(&database.url));
     make(&first).await.unwrap();
-    assert!(serve::open(&first.dir, Some(&database.url)).await.is_ok());
+    assert!(serve::open(&first.dir, Some(&database.url), OutboundRules::default()).await.is_ok());
     let second = new(&dir.path().join("second"), Some(&database.url));
     let error = make(&second).await.unwrap_err();
     assert!(matches!(error, InitError::Exists(_)), "{error}");
@@ -110,7 +113,8 @@ async fn a_backup_moves_an_installation_between_databases_and_back() {
     let second = on("second");
     let epoch = bring_back(&archive, &second, Some(&database.url)).await;
     // The keys in the folder still open what is in the other database.
-    let (app, row) = serve::open(&second, Some(&database.url)).await.unwrap();
+    let (app, row) =
+        serve::open(&second, Some(&database.url), OutboundRules::default()).await.unwrap();
     assert_eq!(row.epoch, epoch);
     app.store.close().await;
 
@@ -118,7 +122,7 @@ async fn a_backup_moves_an_installation_between_databases_and_back() {
     assert_eq!(more, rows + 1, "the record of the restore");
     let third = on("third");
     let later = bring_back(&archive, &third, None).await;
-    let (app, row) = serve::open(&third, None).await.unwrap();
+    let (app, row) = serve::open(&third, None, OutboundRules::default()).await.unwrap();
     assert_eq!((row.epoch, row.epoch > epoch), (later, true));
     assert_eq!(row.trust_domain, "test.local");
     app.store.close().await;

@@ -52,7 +52,8 @@ impl Fixture {
             server_names: vec!["localhost".to_owned()],
         };
         init(&new, SystemClock.now()).await.unwrap();
-        let (app, _) = serve::open(&dir, None).await.unwrap();
+        let (app, _) =
+            serve::open(&dir, None, crate::outbound::OutboundRules::default()).await.unwrap();
         let scope = InstallationScope::system("test");
         let (ours, our_token) = tenants::create(&app, &scope, "ours").await.unwrap();
         let (theirs, their_token) = tenants::create(&app, &scope, "theirs").await.unwrap();
@@ -71,7 +72,8 @@ impl Fixture {
 
     /// The same installation with another limit on uploads.
     pub(super) async fn app_with_limit(&self, max_bytes: u64) -> App {
-        let (opened, _) = serve::open(&self.dir, None).await.unwrap();
+        let (opened, _) =
+            serve::open(&self.dir, None, crate::outbound::OutboundRules::default()).await.unwrap();
         App::new(crate::app::Parts {
             store: opened.store.clone(),
             vault: opened.vault.clone(),
@@ -79,6 +81,7 @@ impl Fixture {
             staging: Staging::open(&self.dir.staging(), max_bytes).unwrap(),
             clock: opened.clock.clone(),
             nudges: crate::app::Nudges::default(),
+            outbound: opened.outbound.clone(),
         })
     }
 

@@ -16,6 +16,7 @@ use edgeformer_controller::distribution::objects::Objects;
 use edgeformer_controller::distribution::staging::Staging;
 use edgeformer_controller::enrolment::Enroller;
 use edgeformer_controller::init::{NewInstallation, init};
+use edgeformer_controller::outbound::{Outbound, OutboundRules};
 use edgeformer_controller::rollout::reconciler;
 use edgeformer_controller::scope::{InstallationScope, TenantScope};
 use edgeformer_controller::server_identity::ServerIdentity;
@@ -92,6 +93,7 @@ impl Controller {
             staging: Staging::open(&dir.staging(), 1 << 20).unwrap(),
             clock: Arc::new(clock.clone()),
             nudges: Nudges::default(),
+            outbound: Outbound::new(OutboundRules::default()).unwrap(),
         });
         let scope = tenant(&app, "acme").await;
         let stop = CancellationToken::new();

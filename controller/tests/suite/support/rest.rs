@@ -10,6 +10,7 @@ use edgeformer_controller::app::{App, Nudges, Parts};
 use edgeformer_controller::clock::{Clock, ManualClock, SystemClock};
 use edgeformer_controller::config::DataDir;
 use edgeformer_controller::init::{self, NewInstallation};
+use edgeformer_controller::outbound::OutboundRules;
 use edgeformer_controller::serve;
 use edgeformer_controller::store::connect;
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -74,7 +75,8 @@ impl Rest {
             server_names: vec!["localhost".into()],
         };
         init::init(&new, SystemClock.now()).await.unwrap();
-        let (opened, _) = serve::open(&data, database_url.as_deref()).await.unwrap();
+        let (opened, _) =
+            serve::open(&data, database_url.as_deref(), OutboundRules::default()).await.unwrap();
         let clock = ManualClock::at(SystemClock.now());
         let app = App::new(Parts {
             store: opened.store.clone(),
@@ -83,6 +85,7 @@ impl Rest {
             staging: opened.staging.clone(),
             clock: Arc::new(clock.clone()),
             nudges: Nudges::default(),
+            outbound: opened.outbound.clone(),
         });
         let installation_token = std::fs::read_to_string(data.admin_token()).unwrap();
         let installation_token = installation_token.trim().to_owned();
