@@ -4,7 +4,6 @@
 
 use std::path::PathBuf;
 
-use edgeformer_proto::ids::TokenId;
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
@@ -134,16 +133,7 @@ async fn insert(
     secret: &Token,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let token = ApiToken {
-        id: TokenId::new(),
-        name: "first admin of the installation".to_owned(),
-        role: Role::Installation,
-        created_at: now,
-        expires_at: None,
-        last_used_at: None,
-        revoked_at: None,
-        created_by: String::new(),
-    };
+    let token = ApiToken::plain("first admin of the installation", Role::Installation, now);
     let resource = Resource::new("installation", &row.trust_domain);
     let after = serde_json::json!({"trust_domain": row.trust_domain, "token_id": token.id});
     let intent =

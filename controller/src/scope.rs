@@ -8,7 +8,9 @@ use std::sync::Arc;
 use edgeformer_proto::ids::{ApprovalId, AuditId, DeviceId, TenantId, UserId};
 use serde::{Deserialize, Serialize};
 
-use crate::policy::{Action, Asker, Authentication, Facts, Principal, Refused, Role, Subject};
+use crate::policy::{
+    Action, Asker, Authentication, Facts, Principal, Refused, Role, Subject, TokenScopes,
+};
 
 /// Who did it, for the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,6 +183,17 @@ impl TenantScope {
     /// Whether who acts may give `role` to somebody. Components may not.
     pub fn may_give(&self, role: Role) -> bool {
         self.context.asker.as_ref().is_some_and(|asker| asker.may_give(role))
+    }
+
+    /// Whether who acts may make a token with `role`, narrowed to `scopes`.
+    pub fn may_give_narrowed(&self, role: Role, scopes: Option<&TokenScopes>) -> bool {
+        let asker = self.context.asker.as_ref();
+        asker.is_some_and(|asker| asker.may_give_narrowed(role, scopes))
+    }
+
+    /// What the acting token is narrowed to.
+    pub fn scopes(&self) -> Option<&TokenScopes> {
+        self.context.asker.as_ref()?.principal.scopes.as_ref()
     }
 
     /// Asks policy about a certain thing. What is specific has to be decided before it is committed.

@@ -83,6 +83,8 @@ ids! {
     UserId "user";
     /// A program of one tenant, known by its own tokens or by another system's.
     ServiceAccountId "service account";
+    /// A group of people of one tenant.
+    GroupId "group";
     /// A log-in session.
     SessionId "session";
     /// A policy that a tenant wrote.

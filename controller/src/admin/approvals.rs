@@ -1,9 +1,11 @@
 //! The second person: a request that policies hold back until others consent, their signatures, and
 //! the proof that what is done is what they consented to.
 
-use edgeformer_proto::ids::{ApprovalId, TokenId};
-use serde_json::json;
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+use edgeformer_proto::ids::ApprovalId;
+use serde_json::json;
 
 use crate::app::App;
 use crate::audit::{Intent, Resource};
@@ -12,7 +14,7 @@ use crate::error::AppError;
 use crate::policy::{Action, Approved, Principal, Refused};
 use crate::scope::TenantScope;
 use crate::store::approvals::{self, Approval, Meaning, Signature, State};
-use crate::store::{Conn, api_tokens};
+use crate::store::{Conn, api_tokens, users};
 
 /// How long a request waits for consent, and consent for the request.
 pub const LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -157,9 +159,9 @@ pub async fn sign(
     let approval = existing(&mut write, id).await?;
     let signer = principal.subject.to_string();
     check_open(&approval, now)?;
-    if made_by(&mut write, &signer, &approval.requested_by).await? {
-        let message = "who asked for an approval cannot sign it, nor can a token that they made: \
-                       another person has to";
+    if one_hand(&mut write, &signer, &approval.requested_by).await? {
+        let message = "who asked for an approval cannot sign it, nor can a token that they made or \
+                       who made the token that asked: another person has to";
         return Err(AppError::Denied(message.to_owned()));
     }
     let signature = Signature {
@@ -197,25 +199,50 @@ pub async fn sign(
     get(app, scope, id).await
 }
 
-/// Whether `subject` is `maker`, or a token that `maker` made, by itself or through other tokens.
-async fn made_by(
+/// Whether one person can have both in hand: one made the other, by itself or through other tokens, or
+/// the same person made both.
+async fn one_hand(
     conn: &mut Conn<TenantScope>,
-    subject: &str,
-    maker: &str,
+    signer: &str,
+    requester: &str,
 ) -> Result<bool, AppError> {
-    let mut at = subject.to_owned();
-    for _ in 0..MAX_CHAIN {
-        if at == maker {
+    let (Some(behind_signer), Some(behind_requester)) =
+        (lineage(conn, signer).await?, lineage(conn, requester).await?)
+    else {
+        return Ok(true);
+    };
+    if behind_signer.contains(requester) || behind_requester.contains(signer) {
+        return Ok(true);
+    }
+    // Tokens have a common maker where all come from the tenant's first; people who share a person do
+    // not exist.
+    for common in behind_signer.intersection(&behind_requester) {
+        if let Ok(id) = common.parse()
+            && users::get(conn, id).await?.is_some()
+        {
             return Ok(true);
         }
-        let Ok(id) = at.parse::<TokenId>() else { return Ok(false) };
-        match api_tokens::created_by(conn, id).await? {
-            Some(by) if !by.is_empty() => at = by,
-            _ => return Ok(false),
+    }
+    Ok(false)
+}
+
+/// A subject with everybody who made it, or a token for it; none if there are more than anybody has a
+/// good reason for.
+async fn lineage(
+    conn: &mut Conn<TenantScope>,
+    subject: &str,
+) -> Result<Option<BTreeSet<String>>, AppError> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![subject.to_owned()];
+    while let Some(at) = open.pop() {
+        if found.len() >= MAX_CHAIN {
+            return Ok(None);
+        }
+        if !at.is_empty() && found.insert(at.clone()) {
+            open.extend(api_tokens::makers(conn, &at).await?);
         }
     }
-    // Nobody makes so long a chain for a good reason.
-    Ok(true)
+    Ok(Some(found))
 }
 
 fn check_open(approval: &Approval, now: Timestamp) -> Result<(), AppError> {

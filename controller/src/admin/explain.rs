@@ -15,10 +15,11 @@ use crate::policy::{
     Principal, Role, Subject,
 };
 use crate::scope::TenantScope;
-use crate::store::api_tokens;
+use crate::store::api_tokens::{self, Found, StandsFor};
 use crate::store::policies::settings;
+use crate::store::{service_accounts, users};
 
-/// Tokens looked at for one answer about who may; more are not listed.
+/// Most of each kind looked at for one answer about who may; more are not listed.
 const MAX_WHO: i64 = 1000;
 
 /// Who asks, in a question.
@@ -26,6 +27,8 @@ const MAX_WHO: i64 = 1000;
 pub enum Who {
     /// A token of the tenant.
     Token(TokenId),
+    /// A principal that is at hand.
+    Known,
     /// Somebody with these roles.
     Roles {
         /// What stands behind it.
@@ -112,12 +115,14 @@ pub struct Answer {
 /// Somebody who may do something, or may not.
 #[derive(Debug, Clone)]
 pub struct Candidate {
-    /// The token.
-    pub id: TokenId,
+    /// "user", "service_account" or "token".
+    pub kind: &'static str,
+    /// The account, or the token that stands for itself.
+    pub subject: Subject,
     /// Its name.
     pub name: String,
-    /// Its role.
-    pub role: Role,
+    /// What it may be, groups included.
+    pub roles: BTreeSet<Role>,
     /// What policies say.
     pub answer: Answer,
 }
@@ -133,7 +138,7 @@ pub async fn explain(
     Ok(answer(principal, policies, question))
 }
 
-/// Every token that works, and whether it may do `action` on `facts`.
+/// Everybody who can act now, people first, and whether they may do `action` on `facts`.
 pub async fn who(
     app: &App,
     scope: &TenantScope,
@@ -142,29 +147,55 @@ pub async fn who(
 ) -> Result<Vec<Candidate>, AppError> {
     let now = app.now();
     let policies = app.policies().of(&app.store, scope.tenant(), now).await?;
-    let mut read = app.store.read(scope).await?;
-    let tokens = api_tokens::list(&mut read, None, MAX_WHO).await?;
-    drop(read);
     let circumstances = Circumstances { at: now, source: None, approvals: 0, justified: false };
-    let works = |token: &api_tokens::ApiToken| {
-        token.revoked_at.is_none() && token.expires_at.is_none_or(|at| at > now)
-    };
-    Ok(tokens
-        .into_iter()
-        .filter(works)
-        .map(|token| {
-            let tenant = Some(scope.tenant());
-            let who = Principal::of_token(token.id, &token.name, token.role, tenant, now);
-            let question = Question {
-                who: Who::Token(token.id),
-                action,
-                facts: facts.clone(),
-                circumstances: circumstances.clone(),
-            };
+    let everybody = everybody(app, scope, now).await?.into_iter();
+    Ok(everybody
+        .map(|(kind, who)| {
+            let (subject, name, roles) = (who.subject, who.name.clone(), who.roles.clone());
+            let (facts, circumstances) = (facts.clone(), circumstances.clone());
+            let question = Question { who: Who::Known, action, facts, circumstances };
             let answer = answer(who, policies.clone(), &question);
-            Candidate { id: token.id, name: token.name, role: token.role, answer }
+            Candidate { kind, subject, name, roles, answer }
         })
         .collect())
+}
+
+/// People who may log in, service accounts that work, tokens that stand for themselves and work.
+async fn everybody(
+    app: &App,
+    scope: &TenantScope,
+    now: Timestamp,
+) -> Result<Vec<(&'static str, Principal)>, AppError> {
+    let tenant = scope.tenant();
+    let mut read = app.store.read(scope).await?;
+    let mut all = Vec::new();
+    for user in users::list(&mut read, None, MAX_WHO).await?.into_iter().filter(|one| one.active) {
+        let (by_group, groups) = users::groups(&mut read, user.id).await?;
+        let roles = user.roles.union(&by_group).copied().collect();
+        let method = AuthMethod::Password;
+        let authentication = Authentication { method, at: now, session: None, token: None };
+        let (subject, name) = (Subject::User(user.id), user.user_name);
+        let tenant = Some(tenant);
+        let who = Principal { subject, name, roles, groups, tenant, authentication, scopes: None };
+        all.push(("user", who));
+    }
+    for account in service_accounts::list(&mut read, None, MAX_WHO).await? {
+        if account.active {
+            let authentication =
+                Authentication { method: AuthMethod::Token, at: now, session: None, token: None };
+            let (id, name) = (account.id, &account.name);
+            let who = Principal::of_account(id, name, account.roles, tenant, authentication);
+            all.push(("service_account", who));
+        }
+    }
+    for token in api_tokens::list(&mut read, None, MAX_WHO).await? {
+        if let StandsFor::Account(_) = token.stands_for {
+            continue;
+        }
+        let found = Found { tenant: Some(tenant), token, account: None };
+        all.extend(found.principal(now).map(|who| ("token", who)));
+    }
+    Ok(all)
 }
 
 /// Answers questions with `sources` in place of the tenant's policies, or with the tenant's.
@@ -206,8 +237,18 @@ async fn principal(
             let mut read = app.store.read(scope).await?;
             let token = api_tokens::get(&mut read, *id).await?;
             let token = token.ok_or_else(|| AppError::not_found("token", id))?;
-            Ok(Principal::of_token(token.id, &token.name, token.role, Some(tenant), at))
+            let account = match token.stands_for {
+                StandsFor::Account(id) => service_accounts::get(&mut read, id).await?,
+                StandsFor::Itself(_) => None,
+            };
+            let name = token.name.clone();
+            let found = Found { tenant: Some(tenant), token, account };
+            found.principal(at).ok_or_else(|| {
+                let detail = format!("token {name:?} does not work: it is expired, revoked or its account is disabled");
+                AppError::conflict("token_ended", detail)
+            })
         }
+        Who::Known => Err(AppError::Internal("a principal at hand is not looked up".to_owned())),
         Who::Roles { kind, name, roles, method, signed_in_seconds } => Ok(Principal {
             subject: match kind {
                 Kind::User => Subject::User(UserId::new()),
@@ -222,6 +263,7 @@ async fn principal(
                 method: *method,
                 at: at.minus(std::time::Duration::from_secs(*signed_in_seconds)),
                 session: None,
+                token: None,
             },
             scopes: None,
         }),

@@ -2,7 +2,7 @@
 //! key when it is made. None of them ever leaves the store unwrapped.
 
 use edgeformer_proto::artifact::ReleaseKey;
-use edgeformer_proto::ids::{TenantId, TokenId};
+use edgeformer_proto::ids::TenantId;
 use ring::rand::SystemRandom;
 use serde_json::json;
 
@@ -34,16 +34,7 @@ pub async fn create(
         .ok_or_else(|| AppError::Internal("the installation's row is gone".into()))?;
     let tenant = keys(app, &row, name, TenantId::new())?;
     let secret = Token::mint(Kind::Api);
-    let token = ApiToken {
-        id: TokenId::new(),
-        name: "first owner".to_owned(),
-        role: Role::Owner,
-        created_at: now,
-        expires_at: None,
-        last_used_at: None,
-        revoked_at: None,
-        created_by: String::new(),
-    };
+    let token = ApiToken::plain("first owner", Role::Owner, now);
     let resource = || Resource::new("tenant", tenant.id).named(tenant.name.clone());
     let intent = || {
         Intent::new(Action::TenantCreate, resource())

@@ -255,7 +255,7 @@ struct WhoQuery {
 /// Somebody who may, or may not.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct WhoMay {
-    /// "token".
+    /// "user", "service_account" or "token".
     kind: &'static str,
     id: String,
     name: String,
@@ -297,10 +297,10 @@ async fn who(
     };
     let all = use_case::who(&app, &scope, action, &facts(action, on)?).await?;
     let items = all.into_iter().map(|one| WhoMay {
-        kind: "token",
-        id: one.id.to_string(),
+        kind: one.kind,
+        id: one.subject.to_string(),
         name: one.name,
-        roles: vec![one.role.as_str()],
+        roles: one.roles.iter().map(|role| role.as_str()).collect(),
         decision: one.answer.outcome.as_str(),
         why: one.answer.why,
     });

@@ -72,6 +72,8 @@ pub struct AuditAuthentication {
     method: String,
     at: String,
     session: Option<String>,
+    /// The API token, of an actor that is not one itself.
+    token: Option<String>,
 }
 
 /// What it was done to.
@@ -130,6 +132,7 @@ impl From<Event> for AuditRecord {
                 method: proof.method,
                 at: proof.at,
                 session: proof.session,
+                token: proof.token,
             }),
             on_behalf_of: record.on_behalf_of,
             action: record.action,

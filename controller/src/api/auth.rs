@@ -19,7 +19,8 @@ use crate::policy::{
 };
 use crate::problem::Problem;
 use crate::scope::{InstallationScope, Scope, TenantScope};
-use crate::store::{StoreError, api_tokens};
+use crate::store::api_tokens::{self, Found, StandsFor};
+use crate::store::{StoreError, service_accounts};
 use edgeformer_proto::ids::TokenId;
 use edgeformer_proto::token::{Kind, Token};
 
@@ -190,10 +191,8 @@ pub async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, P
         .map_err(|error| Problem::unauthenticated(error.to_string()))?;
     let now = app.now();
     let found = look_up(app, &token).await.map_err(|error| Problem::internal(&error))?;
-    let found = found
-        .filter(|found| found.token.revoked_at.is_none())
-        .filter(|found| found.token.expires_at.is_none_or(|at| at > now))
-        .ok_or_else(|| Problem::unauthenticated(NOT_ACCEPTED))?;
+    let works = found.and_then(|found| Some((found.clone().principal(now)?, found)));
+    let (principal, found) = works.ok_or_else(|| Problem::unauthenticated(NOT_ACCEPTED))?;
     let stale = now.minus(api_tokens::LAST_USED_EVERY);
     if found.token.last_used_at.is_none_or(|at| at <= stale)
         && let Err(error) = touch(app, &found, &token.sha256()).await
@@ -201,17 +200,24 @@ pub async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, P
         // A token that cannot be marked as used still works.
         tracing::warn!(%error, token = %found.token.id, "last use of a token is not noted");
     }
-    Ok(found.principal(now))
+    Ok(principal)
 }
 
-async fn look_up(app: &App, token: &Token) -> Result<Option<api_tokens::Found>, StoreError> {
+async fn look_up(app: &App, token: &Token) -> Result<Option<Found>, StoreError> {
     let (now, sha256) = (app.now(), token.sha256());
     if let Some(found) = app.tokens().fresh(&sha256, now) {
         return Ok(Some(found));
     }
     let scope = InstallationScope::system("authentication");
     let mut read = app.store.read_presented(&scope, &sha256).await?;
-    let found = api_tokens::find_by_secret(&mut read, &sha256).await?;
+    let mut found = api_tokens::find_by_secret(&mut read, &sha256).await?;
+    drop(read);
+    if let Some(Found { tenant: Some(tenant), token, account }) = &mut found
+        && let StandsFor::Account(id) = token.stands_for
+    {
+        let scope = TenantScope::system(*tenant, "authentication");
+        *account = service_accounts::get(&mut *app.store.read(&scope).await?, id).await?;
+    }
     // Only what is there: a guess is asked for each time.
     if let Some(found) = &found {
         app.tokens().put(sha256, found.clone(), now);
@@ -219,7 +225,7 @@ async fn look_up(app: &App, token: &Token) -> Result<Option<api_tokens::Found>, 
     Ok(found)
 }
 
-async fn touch(app: &App, found: &api_tokens::Found, sha256: &[u8; 32]) -> Result<(), StoreError> {
+async fn touch(app: &App, found: &Found, sha256: &[u8; 32]) -> Result<(), StoreError> {
     async fn mark<S: Scope>(app: &App, scope: &S, id: TokenId) -> Result<(), StoreError> {
         let mut write = app.store.write_observation(scope).await?;
         api_tokens::touch(&mut write, id, app.now()).await?;

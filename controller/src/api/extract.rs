@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::app::App;
 use crate::error::AppError;
-use crate::policy::Principal;
+use crate::policy::{Granted, Principal};
 use crate::problem::Problem;
 use crate::scope::{InstallationScope, TenantScope};
 
@@ -104,6 +104,17 @@ impl FromRequestParts<App> for InstallationScope {
             .get::<Self>()
             .cloned()
             .ok_or_else(|| AppError::Denied("this needs a token of the installation".into()).into())
+    }
+}
+
+impl FromRequestParts<App> for Granted {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &App) -> Result<Self, Problem> {
+        if let Ok(scope) = TenantScope::from_request_parts(parts, state).await {
+            return Ok(Self::Tenant(scope));
+        }
+        InstallationScope::from_request_parts(parts, state).await.map(Self::Installation)
     }
 }
 

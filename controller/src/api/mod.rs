@@ -14,6 +14,7 @@ pub mod enrolment_tokens;
 mod erasures;
 pub mod etag;
 pub mod extract;
+mod groups;
 mod health;
 mod idempotency;
 mod login;
@@ -23,6 +24,7 @@ mod policies;
 pub mod request;
 pub mod rollouts;
 pub mod route;
+mod service_accounts;
 pub mod telemetry;
 mod tenant_lifecycle;
 pub mod tenants;
@@ -74,6 +76,8 @@ fn routes() -> Routes {
         .merge(approvals::routes())
         .merge(login::routes())
         .merge(users::routes())
+        .merge(groups::routes())
+        .merge(service_accounts::routes())
 }
 
 fn parts() -> (Router<App>, utoipa::openapi::OpenApi) {

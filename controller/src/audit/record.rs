@@ -55,6 +55,9 @@ pub struct RecordedAuthentication {
     /// The log-in session, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,
+    /// The API token, of an actor that is not one itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
 }
 
 /// One record, as hashed and stored.
@@ -148,12 +151,13 @@ impl Draft {
             id: AuditId::new(),
             at: now.rfc3339(),
             clock: Some(clock),
-            actor,
             authentication: context.authentication.as_ref().map(|proof| RecordedAuthentication {
                 method: proof.method.as_str().to_owned(),
                 at: proof.at.rfc3339(),
                 session: proof.session.map(|id| id.to_string()),
+                token: proof.token.map(|id| id.to_string()).filter(|id| *id != actor.id),
             }),
+            actor,
             on_behalf_of: context.on_behalf_of.clone(),
             action: intent.action.as_str().to_owned(),
             resource,

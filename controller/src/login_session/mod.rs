@@ -217,6 +217,7 @@ pub async fn authenticate(app: &App, token: &str) -> Result<Option<Principal>, A
             method: session.method,
             at: session.signed_in_at,
             session: Some(session.id),
+            token: None,
         },
         scopes: None,
     }))

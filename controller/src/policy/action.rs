@@ -155,6 +155,8 @@ actions! {
     SelfPassword = "self:password", Own;
     /// Changes its own second factor.
     SelfTotp = "self:totp", Own;
+    /// Gives its own token a new secret.
+    SelfRotate = "self:rotate", Own;
     /// Makes a user.
     UserCreate = "user:create", Write;
     /// Lists and shows users.
@@ -167,6 +169,20 @@ actions! {
     UserUnlock = "user:unlock", Write;
     /// Ends all log-ins of a user.
     UserSignOut = "user:sign_out", Write;
+    /// Makes a group.
+    GroupCreate = "group:create", Write;
+    /// Lists and shows groups with their members.
+    GroupRead = "group:read", Read;
+    /// Changes a group: name, roles, members.
+    GroupUpdate = "group:update", Write;
+    /// Removes a group.
+    GroupDelete = "group:delete", Write;
+    /// Makes a service account.
+    ServiceAccountCreate = "service_account:create", Write;
+    /// Lists and shows service accounts.
+    ServiceAccountRead = "service_account:read", Read;
+    /// Changes a service account: name, roles, whether it works.
+    ServiceAccountUpdate = "service_account:update", Write;
     /// Makes an API token.
     TokenCreate = "token:create", Write;
     /// Lists API tokens.

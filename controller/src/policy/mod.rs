@@ -78,7 +78,8 @@ fn walls(
     action: Action,
     resource_tenant: Option<TenantId>,
 ) -> Option<Decision> {
-    if principal.scopes.as_ref().is_some_and(|scopes| !scopes.allow(action)) {
+    let open = matches!(action.group(), Group::Own | Group::Public);
+    if !open && principal.scopes.as_ref().is_some_and(|scopes| !scopes.allow(action)) {
         return Some(Decision::deny("the token's scopes do not name it"));
     }
     let installation = principal.is(Role::Installation);
@@ -196,7 +197,26 @@ impl Asker {
 
     /// Whether the asker may give `role` to somebody. Owners give anything, admins anything but
     /// owners; others, where a policy lets them give roles at all, only what they have themselves.
+    /// What a token is narrowed to, its asker cannot give away wider.
     pub fn may_give(&self, role: Role) -> bool {
+        let opened =
+            || schema::in_policies().filter(|action| engine::by_roles([&role], *action).is_some());
+        match &self.principal.scopes {
+            Some(scopes) if !opened().all(|action| scopes.allow(action)) => false,
+            _ => self.role_may_give(role),
+        }
+    }
+
+    /// Whether the asker may make a token with `role`, narrowed to `scopes`.
+    pub fn may_give_narrowed(&self, role: Role, scopes: Option<&TokenScopes>) -> bool {
+        match (&self.principal.scopes, scopes) {
+            (None, _) => self.role_may_give(role),
+            (Some(own), Some(given)) => own.cover(given) && self.role_may_give(role),
+            (Some(_), None) => self.may_give(role),
+        }
+    }
+
+    fn role_may_give(&self, role: Role) -> bool {
         let own = &self.principal.roles;
         match role {
             Role::Installation => false,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use edgeformer_proto::ids::{ServiceAccountId, SessionId, TenantId, TokenId, UserId};
 
-use super::Action;
+use super::{Action, Group};
 use crate::clock::Timestamp;
 
 /// What a principal may be.
@@ -147,16 +147,59 @@ pub struct Authentication {
     pub at: Timestamp,
     /// The log-in session, if there is one.
     pub session: Option<SessionId>,
+    /// The API token, if it was one.
+    pub token: Option<TokenId>,
 }
 
-/// The actions that a token is narrowed to.
+impl Authentication {
+    /// By an API token, now.
+    pub fn by_token(token: TokenId, now: Timestamp) -> Self {
+        Self { method: AuthMethod::Token, at: now, session: None, token: Some(token) }
+    }
+}
+
+/// What a token is narrowed to: actions, and groups of actions such as "read", by name. A name that
+/// this version does not know opens nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenScopes(pub BTreeSet<Action>);
+pub struct TokenScopes {
+    names: BTreeSet<String>,
+    actions: BTreeSet<Action>,
+}
 
 impl TokenScopes {
+    /// Of these names, known or not.
+    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
+        let names: BTreeSet<String> = names.into_iter().collect();
+        let named = |action: &Action| {
+            names.contains(action.as_str())
+                || (Group::IN_POLICIES.contains(&action.group())
+                    && names.contains(action.group().as_str()))
+        };
+        let actions = Action::ALL.iter().copied().filter(named).collect();
+        Self { names, actions }
+    }
+
+    /// Whether a name is one that a tenant's token can be narrowed to.
+    pub fn is_known(name: &str) -> bool {
+        let ours =
+            |group: Group| Group::IN_POLICIES.contains(&group) && group != Group::Installation;
+        Group::IN_POLICIES.iter().any(|group| ours(*group) && group.as_str() == name)
+            || Action::parse(name).is_some_and(|action| ours(action.group()))
+    }
+
+    /// As given.
+    pub fn names(&self) -> &BTreeSet<String> {
+        &self.names
+    }
+
     /// Whether `action` is among them.
     pub fn allow(&self, action: Action) -> bool {
-        self.0.contains(&action)
+        self.actions.contains(&action)
+    }
+
+    /// Whether `other` opens nothing that these do not.
+    pub fn cover(&self, other: &Self) -> bool {
+        other.actions.is_subset(&self.actions)
     }
 }
 
@@ -194,7 +237,26 @@ impl Principal {
             roles: BTreeSet::from([role]),
             groups: BTreeSet::new(),
             tenant,
-            authentication: Authentication { method: AuthMethod::Token, at: now, session: None },
+            authentication: Authentication::by_token(id, now),
+            scopes: None,
+        }
+    }
+
+    /// A program with an account, by one of the account's tokens or another system's.
+    pub fn of_account(
+        id: ServiceAccountId,
+        name: &str,
+        roles: BTreeSet<Role>,
+        tenant: TenantId,
+        authentication: Authentication,
+    ) -> Self {
+        Self {
+            subject: Subject::ServiceAccount(id),
+            name: name.to_owned(),
+            roles,
+            groups: BTreeSet::new(),
+            tenant: Some(tenant),
+            authentication,
             scopes: None,
         }
     }

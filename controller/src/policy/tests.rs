@@ -1,5 +1,3 @@
-use std::collections::BTreeSet;
-
 use cedar_policy::{Effect, PolicySet};
 use edgeformer_proto::ids::{DeviceId, TokenId};
 use jiff::tz::TimeZone;
@@ -137,7 +135,7 @@ fn no_policy_opens_a_wall_or_locks_an_owner_out() {
     // Anything else it opens.
     assert!(matches!(authorise(&viewer, Action::TokenCreate, tenant), Decision::Allow(_)));
     let mut scoped = asker_of(&[Role::Owner], tenant, open);
-    scoped.principal.scopes = Some(TokenScopes(BTreeSet::from([Action::DeviceRead])));
+    scoped.principal.scopes = Some(TokenScopes::new(["device:read".to_owned()]));
     assert!(refused(&scoped, Action::DeviceUpdate));
     assert!(scoped.decide(Action::DeviceUpdate, &Facts::unknown(About::Device)).is_err());
 

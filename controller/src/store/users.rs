@@ -32,7 +32,7 @@ impl Source {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         [Self::Local, Self::Oidc, Self::Scim].into_iter().find(|one| one.as_str() == text)
     }
 }
@@ -90,7 +90,7 @@ pub(super) fn roles(
     Ok(names.iter().filter_map(|name| Role::parse(name)).collect())
 }
 
-fn role_names(roles: &BTreeSet<Role>) -> String {
+pub(super) fn role_names(roles: &BTreeSet<Role>) -> String {
     to_json(&roles.iter().map(|role| role.as_str()).collect::<Vec<_>>())
 }
 

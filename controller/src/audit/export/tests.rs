@@ -23,6 +23,7 @@ fn event(name: &str, source: &str) -> Event {
             method: AuthMethod::PasswordTotp,
             at: Timestamp(1_700_000_000_000_000),
             session: None,
+            token: None,
         },
         scopes: None,
     };

@@ -22,7 +22,7 @@ pub(super) fn routes() -> Vec<(Method, String, Action)> {
             let path: String = path
                 .split('/')
                 .map(|part| match part {
-                    "{id}" => DeviceId::new().to_string(),
+                    "{id}" | "{user}" => DeviceId::new().to_string(),
                     "{name}" => "no-such-model".to_owned(),
                     "{version}" => "1.0.0".to_owned(),
                     "{path}" => "checkpoint".to_owned(),
@@ -67,7 +67,9 @@ async fn every_route_answers_each_role_as_policy_says() {
             .is_problem(401, "unauthenticated");
 
         let (as_viewer, as_admin, as_owner, as_installation) = match action.group() {
-            Group::Own if action == Action::Whoami => (true, true, true, true),
+            Group::Own if matches!(action, Action::Whoami | Action::SelfRotate) => {
+                (true, true, true, true)
+            }
             // These are for people, and a token is none.
             Group::Own => (false, false, false, false),
             Group::Read => (true, true, true, false),

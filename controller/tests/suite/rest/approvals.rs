@@ -83,7 +83,8 @@ async fn what_two_others_sign_is_done_once_and_the_log_shows_the_whole_way() {
     assert!(one.body["signatures"][0]["signed_at"].is_string());
     office.sign(&grace, &id, "approved").await.is_problem(409, "signed_already");
     // One is not enough, and a review counts for nothing.
-    office.sign(&office.owner, &id, "reviewed").await;
+    let rita = office.person("Rita", "admin").await;
+    office.sign(&rita, &id, "reviewed").await;
     let early = office.with_approval(&admin, &path, json!({}), &id).await;
     early.is_problem(403, "approval_required");
     assert_eq!(office.sign(&linus, &id, "approved").await.body["approved"], 2);
@@ -128,13 +129,15 @@ async fn nobody_signs_for_themselves_with_a_token_of_their_own_making() {
     let press = device(rest, &office.tenant, "press").await;
     let held = rest.post(&admin, &format!("/api/v1/devices/{press}/revoke"), json!({})).await;
     let id = held.text("approval_id");
-    for token in [&admin, &puppet, &deeper] {
+    // Who made Ada's token knew it first.
+    for token in [&admin, &puppet, &deeper, &office.owner] {
         let refused = office.sign(token, &id, "approved").await;
         refused.is_problem(403, "forbidden");
         assert!(refused.text("detail").contains("another person"), "{refused:?}");
     }
-    // Who made Ada's token is somebody else.
-    assert_eq!(office.sign(&office.owner, &id, "approved").await.status, 200);
+    // A colleague, whose token came from the same owner, is somebody else.
+    let grace = office.person("Grace", "admin").await;
+    assert_eq!(office.sign(&grace, &id, "approved").await.status, 200);
     let viewer = office.person("Vera", "viewer").await;
     office.sign(&viewer, &id, "approved").await.is_problem(403, "forbidden");
 }
@@ -204,4 +207,36 @@ async fn consent_is_for_no_more_devices_than_were_there() {
     office.sign(&grace, &fresh, "approved").await;
     let done = office.with_approval(&ada, "/api/v1/rollouts", body, &fresh).await;
     assert_eq!((done.status.as_u16(), done.body["counts"]["total"].clone()), (201, json!(2)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_does_not_sign_what_their_own_program_asked_for() {
+    let office = Office::with(ONE).await;
+    let rest = &office.rest;
+    let person = async |name: &str| {
+        let body = json!({"user_name": name, "roles": ["admin"]});
+        let invitation = rest.post(&office.owner, "/api/v1/users", body).await.text("invitation");
+        let password = format!("correct horse battery {name}");
+        let body = json!({"tenant": "a", "invitation": invitation, "password": password});
+        assert_eq!(rest.post("", "/api/v1/login/password", body).await.status, 200);
+        let body = json!({"tenant": "a", "user_name": name, "password": password});
+        rest.post("", "/api/v1/login", body).await.text("access_token")
+    };
+    let (ada, grace) = (person("ada").await, person("grace").await);
+    let body = json!({"name": "builder", "roles": ["operator"]});
+    let account = rest.post(&office.owner, "/api/v1/service-accounts", body).await.text("id");
+    let make = async |name: &str| {
+        let body = json!({"name": name, "service_account_id": account});
+        rest.post(&ada, "/api/v1/tokens", body).await.text("token")
+    };
+    let program = make("for ci").await;
+    let body = json!({"name": "puppet", "role": "admin"});
+    let puppet = rest.post(&ada, "/api/v1/tokens", body).await.text("token");
+    let held = rest.post(&program, "/api/v1/enrolment-tokens", json!({"uses": 50})).await;
+    held.is_problem(403, "approval_required");
+    let id = held.text("approval_id");
+    for own in [&ada, &puppet, &make("other").await] {
+        office.sign(own, &id, "approved").await.is_problem(403, "forbidden");
+    }
+    assert_eq!(office.sign(&grace, &id, "approved").await.status, 200);
 }

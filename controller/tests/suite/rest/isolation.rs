@@ -17,6 +17,8 @@ pub(super) struct Things {
     pub(super) device: String,
     pub(super) rollout: String,
     user: String,
+    group: String,
+    account: String,
     approval: String,
 }
 
@@ -57,10 +59,15 @@ pub(super) async fn one_of_everything(rest: &Rest, tenant: &str, admin: &str) ->
     assert_eq!(saved.status, 200, "{saved:?}");
     let body = json!({"user_name": "secret-ada", "roles": ["viewer"]});
     let user = rest.post(admin, "/api/v1/users", body).await.text("id");
+    let body = json!({"name": "secret-group", "roles": ["viewer"]});
+    let group = rest.post(admin, "/api/v1/groups", body.clone()).await.text("id");
+    let path = format!("/api/v1/groups/{group}/members/{user}");
+    assert_eq!(rest.send(Method::PUT, &path, &headers, None).await.status, 204);
+    let account = rest.post(admin, "/api/v1/service-accounts", body).await.text("id");
     let other = self::device(rest, tenant, "held").await;
     let asked = rest.post(admin, &format!("/api/v1/devices/{other}/revoke"), json!({})).await;
     let approval = asked.text("approval_id");
-    Things { token, enrolment_token, device, rollout, user, approval }
+    Things { token, enrolment_token, device, rollout, user, group, account, approval }
 }
 
 impl Things {
@@ -85,13 +92,18 @@ impl Things {
                 "rollouts" => &self.rollout,
                 "approvals" => &self.approval,
                 "users" => &self.user,
+                "groups" => &self.group,
+                "service-accounts" => &self.account,
                 "models" | "access" => "",
                 // Of the installation, which no tenant's token may ask.
                 "tenants" => continue,
                 other => panic!("make one of {other} here"),
             };
-            let path =
-                path.replace("{id}", id).replace("{name}", MODEL).replace("{version}", VERSION);
+            let path = path
+                .replace("{id}", id)
+                .replace("{user}", &self.user)
+                .replace("{name}", MODEL)
+                .replace("{version}", VERSION);
             for method in item.as_object().unwrap().keys() {
                 if method == "put" && path.contains("/access/policies/") {
                     continue;
@@ -111,6 +123,7 @@ async fn call(rest: &Rest, token: &str, method: &Method, path: &str) -> Answer {
     let body = match *method {
         Method::GET => None,
         Method::PATCH if path.contains("/users/") => Some(r#"{"display_name": "x"}"#),
+        Method::PATCH if !path.contains("/devices/") => Some(r#"{"name": "x"}"#),
         Method::PATCH => Some(r#"{"labels": {"site": "here"}}"#),
         _ if path.ends_with("/signatures") => Some(r#"{"meaning": "reviewed"}"#),
         _ => Some("{}"),
@@ -127,7 +140,11 @@ async fn every_route_hides_another_tenants_things() {
     let things = one_of_everything(&rest, &tenant, &owner).await;
     let mut routes = things.routes();
     // What removes comes last, so that the owner still finds the rest.
-    routes.sort_by_key(|(method, _)| *method != Method::GET);
+    routes.sort_by_key(|(method, path)| match *method {
+        Method::GET => 0,
+        Method::DELETE => 1000 - path.len(),
+        _ => 1,
+    });
     for (method, path) in &routes {
         let answer = call(&rest, &stranger, method, path).await;
         assert_eq!(answer.status, 404, "{method} {path}: {answer:?}");

@@ -10,6 +10,7 @@ mod idempotency;
 mod isolation;
 mod policies;
 mod problems;
+mod programs;
 mod quotas;
 mod resources;
 mod tenants;

@@ -4,7 +4,7 @@ use std::time::Duration;
 use edgeformer_controller::audit::{Intent, Resource};
 use edgeformer_controller::policy::{Action, Role};
 use edgeformer_controller::scope::{InstallationScope, Scope};
-use edgeformer_controller::store::api_tokens::{self, ApiToken};
+use edgeformer_controller::store::api_tokens::{self, ApiToken, StandsFor};
 use edgeformer_controller::store::enrolment_tokens::{self, EnrolmentToken};
 use edgeformer_proto::ids::TokenId;
 
@@ -13,14 +13,8 @@ use crate::support::Db;
 
 async fn add<S: Scope>(db: &Db, scope: &S, role: Role, secret: u8) -> ApiToken {
     let token = ApiToken {
-        id: TokenId::new(),
-        name: format!("token {secret}"),
-        role,
-        created_at: db.now(),
         expires_at: (secret == 2).then(|| db.now().plus(Duration::from_secs(60))),
-        last_used_at: None,
-        revoked_at: None,
-        created_by: String::new(),
+        ..ApiToken::plain(&format!("token {secret}"), role, db.now())
     };
     let intent = Intent::new(Action::TokenCreate, Resource::new("token", token.id));
     let mut write = db.store.write(scope, intent).await.unwrap();
@@ -44,7 +38,7 @@ on_both_databases! {
         let mut read = db.store.read_presented(&root, &[3; 32]).await.unwrap();
         let found = api_tokens::find_by_secret(&mut read, &[3; 32]).await.unwrap().unwrap();
         assert_eq!((found.token.id, found.tenant), (top.id, None));
-        assert_eq!(found.token.role, Role::Installation);
+        assert_eq!(found.token.stands_for, StandsFor::Itself(Role::Installation));
         assert!(api_tokens::find_by_secret(&mut read, &[9; 32]).await.unwrap().is_none());
 
         let mut read = db.store.read(&a).await.unwrap();

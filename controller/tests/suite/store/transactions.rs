@@ -2,21 +2,11 @@ use edgeformer_controller::audit::{Intent, Outcome, Resource};
 use edgeformer_controller::policy::{Action, Role};
 use edgeformer_controller::store::api_tokens::{self, ApiToken};
 use edgeformer_controller::store::audit_log;
-use edgeformer_proto::ids::TokenId;
 
 use crate::on_both_databases;
 
 fn token(db: &crate::support::Db, name: &str) -> ApiToken {
-    ApiToken {
-        id: TokenId::new(),
-        name: name.to_owned(),
-        role: Role::Viewer,
-        created_at: db.now(),
-        expires_at: None,
-        last_used_at: None,
-        revoked_at: None,
-        created_by: String::new(),
-    }
+    ApiToken::plain(name, Role::Viewer, db.now())
 }
 
 fn intent() -> Intent {
