@@ -29,6 +29,8 @@ const DEVICE_NUDGES: usize = 1024;
 pub struct Nudges {
     /// Records wait for the sequencer.
     pub audit: Notify,
+    /// A log signed something that witnesses may cosign.
+    pub witnesses: Notify,
     /// Something that rollouts depend on changed.
     pub rollouts: Notify,
     /// A device's desired state or standing changed.
@@ -39,6 +41,7 @@ impl Default for Nudges {
     fn default() -> Self {
         Self {
             audit: Notify::new(),
+            witnesses: Notify::new(),
             rollouts: Notify::new(),
             devices: broadcast::channel(DEVICE_NUDGES).0,
         }

@@ -79,6 +79,8 @@ ids! {
     TokenId "token";
     /// An audit record.
     AuditId "audit";
+    /// A witness of an audit log.
+    WitnessId "witness";
     /// A person of one tenant.
     UserId "user";
     /// A program of one tenant, known by its own tokens or by another system's.

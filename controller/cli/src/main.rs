@@ -10,6 +10,7 @@ mod config;
 mod failure;
 mod screen;
 mod view;
+mod witness;
 
 use clap::Parser as _;
 

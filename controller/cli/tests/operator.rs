@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+#[path = "operator/witness.rs"]
+mod witness;
+
 /// A cold start on a busy machine, with room to spare.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -41,6 +44,10 @@ fn controller_program() -> PathBuf {
 
 impl Controller {
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         let init =
@@ -50,6 +57,7 @@ impl Controller {
         let ready = folder.path().join("ready.json");
         let mut process = Command::new(controller_program())
             .args(["serve", "--admin-listen", "127.0.0.1:0", "--device-listen", "127.0.0.1:0"])
+            .args(arguments)
             .arg("--data-dir")
             .arg(&data)
             .arg("--ready-file")

@@ -18,8 +18,8 @@ use crate::app::App;
 use crate::audit::seal::{Salt, Subject};
 use crate::audit::{checkpointer, tree};
 use crate::error::AppError;
-use crate::scope::{InstallationScope, TenantScope};
-use crate::store::{audit_log, audit_subjects, audit_tree, installation};
+use crate::scope::{InstallationScope, Scope};
+use crate::store::{audit_log, audit_subjects, audit_tree, audit_witnesses, installation};
 
 /// Records of a bundle read at a time: about a MiB of text.
 const PAGE: u64 = 500;
@@ -37,14 +37,30 @@ pub struct Proof {
     pub checkpoint: String,
 }
 
-/// The newest checkpoint: size and signed note.
-pub async fn checkpoint(app: &App, scope: &TenantScope) -> Result<(u64, String), AppError> {
+/// The newest checkpoint that at least `cosignatures` witnesses signed: size and signed note, with all
+/// cosignatures there are.
+pub async fn checkpoint<S: Scope>(
+    app: &App,
+    scope: &S,
+    cosignatures: u32,
+) -> Result<(u64, String), AppError> {
     let mut read = app.store.read(scope).await?;
-    audit_tree::checkpoint(&mut read).await?.ok_or_else(|| AppError::not_found("checkpoint", "yet"))
+    let size = match cosignatures {
+        0 => Some(i64::MAX as u64),
+        count => audit_witnesses::newest(&mut read, count).await?,
+    };
+    let none = || match cosignatures {
+        0 => AppError::not_found("checkpoint", "yet"),
+        n => AppError::not_found("checkpoint", format!("with {n} cosignatures yet")),
+    };
+    let found = audit_tree::checkpoint_up_to(&mut read, size.ok_or_else(none)?).await?;
+    let (size, note) = found.ok_or_else(none)?;
+    let lines = audit_witnesses::lines(&mut read, size).await?;
+    Ok((size, note + &lines))
 }
 
 /// The log's public key.
-pub async fn key(app: &App, scope: &TenantScope) -> Result<VerifierKey, AppError> {
+pub async fn key<S: Scope>(app: &App, scope: &S) -> Result<VerifierKey, AppError> {
     let top = InstallationScope::system("audit proofs");
     let row = installation::get(&mut *app.store.read(&top).await?).await?;
     let domain = row.map(|row| row.trust_domain).unwrap_or_default();
@@ -63,13 +79,13 @@ fn within(size: Option<u64>, signed: u64) -> Result<u64, AppError> {
 }
 
 /// That the record `sequence` is in the tree of `size` records.
-pub async fn inclusion(
+pub async fn inclusion<S: Scope>(
     app: &App,
-    scope: &TenantScope,
+    scope: &S,
     sequence: u64,
     size: Option<u64>,
 ) -> Result<Proof, AppError> {
-    let (signed, checkpoint) = checkpoint(app, scope).await?;
+    let (signed, checkpoint) = checkpoint(app, scope, 0).await?;
     let size = within(size, signed)?;
     let plan = proof::inclusion(sequence, size)?;
     let leaf = vec![vec![Node { level: 0, index: sequence }]];
@@ -80,13 +96,13 @@ pub async fn inclusion(
 }
 
 /// That the tree of `size` records begins with that of `first`.
-pub async fn consistency(
+pub async fn consistency<S: Scope>(
     app: &App,
-    scope: &TenantScope,
+    scope: &S,
     first: u64,
     size: Option<u64>,
 ) -> Result<Proof, AppError> {
-    let (signed, checkpoint) = checkpoint(app, scope).await?;
+    let (signed, checkpoint) = checkpoint(app, scope, 0).await?;
     let size = within(size, signed)?;
     let plan = proof::consistency(first, size)?;
     let mut read = app.store.read(scope).await?;
@@ -95,9 +111,9 @@ pub async fn consistency(
 }
 
 /// A file of the log at the path that C2SP tlog-tiles gives it, of what was signed.
-pub async fn tile_file(app: &App, scope: &TenantScope, path: &str) -> Result<Vec<u8>, AppError> {
+pub async fn tile_file<S: Scope>(app: &App, scope: &S, path: &str) -> Result<Vec<u8>, AppError> {
     let absent = || AppError::not_found("file of the audit log", path);
-    let (signed, _) = checkpoint(app, scope).await?;
+    let (signed, _) = checkpoint(app, scope, 0).await?;
     let mut read = app.store.read(scope).await?;
     match parse(path).ok_or_else(absent)? {
         Asked::Tile { id, width } => {
@@ -126,15 +142,17 @@ pub struct Part {
     pub to: Option<u64>,
     /// Without what stands beside the log.
     pub sealed: bool,
+    /// Under a checkpoint that at least so many witnesses signed.
+    pub cosignatures: u32,
 }
 
 /// The header of a bundle, as a line, and what reads the rest.
-pub async fn bundle(
+pub async fn bundle<S: Scope>(
     app: &App,
-    scope: &TenantScope,
+    scope: &S,
     part: Part,
-) -> Result<(String, BundleReader), AppError> {
-    let (signed, checkpoint) = checkpoint(app, scope).await?;
+) -> Result<(String, BundleReader<S>), AppError> {
+    let (signed, checkpoint) = checkpoint(app, scope, part.cosignatures).await?;
     let to = within(part.to, signed)?;
     let from = part.from.unwrap_or(0);
     if from > to {
@@ -166,15 +184,15 @@ pub async fn bundle(
 }
 
 /// Reads the records of a bundle page by page.
-pub struct BundleReader {
+pub struct BundleReader<S> {
     app: App,
-    scope: TenantScope,
+    scope: S,
     next: u64,
     to: u64,
     sealed: bool,
 }
 
-impl BundleReader {
+impl<S: Scope> BundleReader<S> {
     /// The next lines. An error cuts the stream, so that half a bundle never looks whole.
     pub async fn page(mut self) -> Result<Option<(Bytes, Self)>, AppError> {
         if self.next >= self.to {

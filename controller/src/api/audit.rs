@@ -24,6 +24,7 @@ pub fn routes() -> Routes {
         .add(Action::AuditRead, routes!(head))
         .merge(super::audit_export::routes())
         .merge(super::audit_proofs::routes())
+        .merge(super::audit_witnesses::routes())
         .merge(super::erasures::routes())
 }
 

@@ -50,11 +50,25 @@ async fn key(State(app): State<App>, scope: TenantScope) -> Result<Json<AuditKey
     Ok(Json(AuditKey { origin: key.name().to_owned(), key: key.to_string() }))
 }
 
-/// Gives the newest signed checkpoint, a C2SP signed note.
-#[utoipa::path(get, path = "/audit/checkpoint", tag = "audit",
+/// Which checkpoint.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct CheckpointQuery {
+    /// The newest that at least so many witnesses cosigned; the newest of all unless given.
+    cosignatures: Option<u32>,
+}
+
+/// Gives the newest signed checkpoint, a C2SP signed note, with the cosignatures of witnesses.
+#[utoipa::path(get, path = "/audit/checkpoint", tag = "audit", params(CheckpointQuery),
     responses((status = 200, body = String, content_type = "text/plain")))]
-async fn checkpoint(State(app): State<App>, scope: TenantScope) -> Result<Response, Problem> {
-    let (_, note) = use_case::checkpoint(&app, &scope).await?;
+async fn checkpoint(
+    State(app): State<App>,
+    scope: TenantScope,
+    InQuery(query): InQuery<CheckpointQuery>,
+) -> Result<Response, Problem> {
+    let (_, note) =
+        use_case::checkpoint(&app, &scope, query.cosignatures.unwrap_or_default()).await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], note).into_response())
 }
 
@@ -67,7 +81,8 @@ async fn log_file(
     InPath(path): InPath<String>,
 ) -> Result<Response, Problem> {
     if path == "checkpoint" {
-        return checkpoint(State(app), scope).await;
+        let query = InQuery(CheckpointQuery { cosignatures: None });
+        return checkpoint(State(app), scope, query).await;
     }
     let file = use_case::tile_file(&app, &scope, &path).await?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], file).into_response())
@@ -159,6 +174,8 @@ struct BundleQuery {
     to: Option<u64>,
     /// Leave out what stands beside the log: names, addresses, changes.
     sealed: Option<bool>,
+    /// Under the newest checkpoint that at least so many witnesses cosigned.
+    cosignatures: Option<u32>,
 }
 
 /// Streams a part of the log with all that it takes to verify it offline.
@@ -169,8 +186,12 @@ async fn bundle(
     scope: TenantScope,
     InQuery(query): InQuery<BundleQuery>,
 ) -> Result<Response, Problem> {
-    let part =
-        use_case::Part { from: query.from, to: query.to, sealed: query.sealed == Some(true) };
+    let part = use_case::Part {
+        from: query.from,
+        to: query.to,
+        sealed: query.sealed == Some(true),
+        cosignatures: query.cosignatures.unwrap_or_default(),
+    };
     let (header, reader) = use_case::bundle(&app, &scope, part).await?;
     let first = stream::once(async move { Ok::<_, AppError>(Bytes::from(header)) });
     let rest = stream::try_unfold(reader, use_case::BundleReader::page);

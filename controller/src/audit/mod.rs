@@ -8,6 +8,7 @@ pub mod record;
 pub mod seal;
 pub mod sequencer;
 pub mod tree;
+pub mod witnessing;
 
 use serde::{Deserialize, Serialize};
 

@@ -29,8 +29,14 @@ pub async fn run(app: App) {
     loop {
         if let Err(error) = sequence_all(&app.store, app.now()).await {
             tracing::error!(%error, "audit records are not being sequenced; trying again");
-        } else if let Err(error) = checkpointer::sign_all(&app).await {
-            tracing::error!(%error, "the audit log is not being signed; trying again");
+        } else {
+            match checkpointer::sign_all(&app).await {
+                Ok(0) => {}
+                Ok(_) => app.nudges.witnesses.notify_one(),
+                Err(error) => {
+                    tracing::error!(%error, "the audit log is not being signed; trying again");
+                }
+            }
         }
         tokio::select! {
             () = app.nudges.audit.notified() => {}

@@ -221,6 +221,16 @@ actions! {
     AuditRead = "audit:read", Audit;
     /// Takes the audit log out, in another system's format.
     AuditExport = "audit:export", Audit;
+    /// Looks at the witnesses of the audit log.
+    AuditWitnessRead = "audit_witness:read", Audit;
+    /// Has a witness cosign the audit log.
+    AuditWitnessCreate = "audit_witness:create", Write;
+    /// Changes where a witness is asked.
+    AuditWitnessUpdate = "audit_witness:update", Write;
+    /// Asks a witness no longer.
+    AuditWitnessDelete = "audit_witness:delete", Write;
+    /// A witness holds another history of the log.
+    AuditWitnessContradict = "audit_witness:contradict", Internal;
     /// Looks at what erasing a person takes.
     ErasurePreview = "erasure:preview", Audit;
     /// Erases a person from what stands beside the audit log.

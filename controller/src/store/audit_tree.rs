@@ -151,14 +151,23 @@ pub async fn insert_key<S: Scope>(
     Ok(())
 }
 
-/// The newest checkpoint: its size and the signed note.
+/// The newest checkpoint: its size and the signed note, without cosignatures.
 pub async fn checkpoint<S: Scope>(conn: &mut Conn<S>) -> Result<Option<(u64, String)>, StoreError> {
+    checkpoint_up_to(conn, i64::MAX as u64).await
+}
+
+/// The newest checkpoint of at most `size` records.
+pub async fn checkpoint_up_to<S: Scope>(
+    conn: &mut Conn<S>,
+    size: u64,
+) -> Result<Option<(u64, String)>, StoreError> {
     let key = conn.key();
     let row = sqlx::query(
-        "SELECT size, note FROM audit_checkpoints WHERE tenant_id = $1 \
+        "SELECT size, note FROM audit_checkpoints WHERE tenant_id = $1 AND size <= $2 \
          ORDER BY size DESC LIMIT 1",
     )
     .bind(key)
+    .bind(size.cast_signed())
     .fetch_optional(conn.db())
     .await
     .map_err(StoreError::doing("reading the newest checkpoint"))?;

@@ -10,6 +10,7 @@ pub mod assignments;
 pub mod audit_log;
 pub mod audit_subjects;
 pub mod audit_tree;
+pub mod audit_witnesses;
 pub mod candidates;
 pub mod connect;
 pub mod devices;

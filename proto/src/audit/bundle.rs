@@ -99,6 +99,9 @@ pub enum BundleError {
     /// A witness that has to have signed did not.
     #[error("witness: {0}")]
     Witness(NoteError),
+    /// A key that was given for a witness's is a log's.
+    #[error("{0} is the key of a log, and not of a witness")]
+    NoWitness(String),
     /// A record is missing, comes twice, or out of order.
     #[error("record {expected} is missing: record {found} comes in its place")]
     Sequence {
@@ -366,7 +369,9 @@ fn cosigned(note: &Note, witnesses: &[VerifierKey]) -> Result<Vec<(String, u64)>
         .iter()
         .map(|key| {
             let time_s = note.verify(key).map_err(BundleError::Witness)?;
-            Ok((key.name().to_owned(), time_s.unwrap_or(0)))
+            // The log's own signature says nothing about what others saw.
+            let time_s = time_s.ok_or_else(|| BundleError::NoWitness(key.name().to_owned()))?;
+            Ok((key.name().to_owned(), time_s))
         })
         .collect()
 }

@@ -12,3 +12,4 @@ pub mod note;
 pub mod opening;
 pub mod proof;
 pub mod tile;
+pub mod witness;

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use data_encoding::HEXLOWER;
 use ring::digest;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use zeroize::Zeroizing;
 
 /// Longest note read: a checkpoint has some hundred bytes, a signature about 150.
 pub const MAX_NOTE_BYTES: usize = 64 << 10;
@@ -17,6 +18,8 @@ pub const MAX_NOTE_BYTES: usize = 64 << 10;
 pub const MAX_SIGNATURES: usize = 64;
 /// Begins a signature line: an em dash and a space.
 const SIGNATURE: &str = "\u{2014} ";
+/// Begins the text of a private key.
+const PRIVATE: &str = "PRIVATE+KEY+";
 /// Bytes of an Ed25519 signature.
 const SIGNATURE_BYTES: usize = 64;
 
@@ -36,6 +39,14 @@ impl KeyKind {
             Self::Cosignature => 0x04,
         }
     }
+
+    fn of(byte: u8) -> Option<Self> {
+        match byte {
+            0x01 => Some(Self::Note),
+            0x04 => Some(Self::Cosignature),
+            _ => None,
+        }
+    }
 }
 
 /// Why a note or a key is not one, or does not verify.
@@ -44,6 +55,9 @@ pub enum NoteError {
     /// Not the text of a key.
     #[error("{0:?} is not a verifier key: it must be <name>+<8 hexadecimal digits>+<base64>")]
     Key(String),
+    /// Not the text of a private key.
+    #[error("this is not a private key: it must begin with PRIVATE+KEY+<name>+")]
+    Private,
     /// Not a note.
     #[error("this is not a signed note: {0}")]
     Form(&'static str),
@@ -120,11 +134,7 @@ impl FromStr for VerifierKey {
         };
         let key = BASE64.decode(key).map_err(|_| bad())?;
         let (kind, public) = key.split_first().ok_or_else(bad)?;
-        let kind = match kind {
-            0x01 => KeyKind::Note,
-            0x04 => KeyKind::Cosignature,
-            _ => return Err(bad()),
-        };
+        let kind = KeyKind::of(*kind).ok_or_else(bad)?;
         let public = public.try_into().map_err(|_| bad())?;
         let key = Self::new(name, kind, public).ok_or_else(bad)?;
         (HEXLOWER.encode(&key.id()) == id).then_some(key).ok_or_else(bad)
@@ -151,6 +161,29 @@ impl SignerKey {
         Some(Self { public: VerifierKey::new(name, kind, public)?, pair })
     }
 
+    /// From the 32 bytes that the key is derived from. None if the name is not one word.
+    pub fn from_seed(name: &str, kind: KeyKind, seed: &[u8; 32]) -> Option<Self> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).ok()?;
+        let public = <[u8; 32]>::try_from(pair.public_key().as_ref()).ok()?;
+        Some(Self { public: VerifierKey::new(name, kind, public)?, pair })
+    }
+
+    /// Reads what [`private_text`] printed.
+    ///
+    /// # Errors
+    /// [`NoteError::Private`], which tells nothing of the text.
+    pub fn from_private_text(text: &str) -> Result<Self, NoteError> {
+        let key = || {
+            let (name, rest) = text.trim().strip_prefix(PRIVATE)?.split_once('+')?;
+            let (id, key) = rest.split_once('+')?;
+            let key = Zeroizing::new(BASE64.decode(key).ok()?);
+            let (kind, seed) = key.split_first()?;
+            let key = Self::from_seed(name, KeyKind::of(*kind)?, seed.try_into().ok()?)?;
+            (HEXLOWER.encode(&key.public.id()) == id).then_some(key)
+        };
+        key().ok_or(NoteError::Private)
+    }
+
     /// What verifies its signatures.
     pub fn verifier(&self) -> &VerifierKey {
         &self.public
@@ -168,6 +201,15 @@ impl SignerKey {
         let bytes = [&self.public.id()[..], &signature].concat();
         format!("{SIGNATURE}{} {}\n", self.public.name, BASE64.encode(bytes))
     }
+}
+
+/// A private key as text, in the form that Go's `note` package reads: `PRIVATE+KEY+<name>+<id>+<base64>`.
+/// None if the name is not one word.
+pub fn private_text(name: &str, kind: KeyKind, seed: &[u8; 32]) -> Option<Zeroizing<String>> {
+    let id = SignerKey::from_seed(name, kind, seed)?.public.id();
+    let key = Zeroizing::new([&[kind.byte()][..], seed].concat());
+    let key = Zeroizing::new(BASE64.encode(&*key));
+    Some(Zeroizing::new(format!("{PRIVATE}{name}+{}+{}", HEXLOWER.encode(&id), *key)))
 }
 
 /// What a witness signs.
@@ -242,6 +284,15 @@ impl Note {
         }
         found.ok_or_else(|| NoteError::Unsigned(key.name.clone()))
     }
+
+    /// The first signature line that is under the key's name and id, whether or not it is valid.
+    pub fn line_of(&self, key: &VerifierKey) -> Option<String> {
+        let ours = |s: &&Signature| s.name == key.name && s.id == key.id();
+        self.signatures.iter().find(ours).map(|found| {
+            let bytes = [&found.id[..], &found.bytes].concat();
+            format!("{SIGNATURE}{} {}\n", found.name, BASE64.encode(bytes))
+        })
+    }
 }
 
 fn signature(line: &str) -> Option<Signature> {
@@ -308,6 +359,18 @@ mod tests {
         let moved = [&bytes[..4], &2_u64.to_be_bytes(), &bytes[12..]].concat();
         let moved = format!("{text}\n{SIGNATURE}witness {}\n", BASE64.encode(moved));
         assert!(Note::parse(&moved).unwrap().verify(witness.verifier()).is_err());
+    }
+
+    #[test]
+    fn a_private_key_reads_back_and_is_bound_to_its_name() {
+        let text = private_text("w/1", KeyKind::Cosignature, &[7; 32]).unwrap();
+        let key = SignerKey::from_private_text(&text).unwrap();
+        let again = SignerKey::from_seed("w/1", KeyKind::Cosignature, &[7; 32]).unwrap();
+        assert_eq!(key.verifier(), again.verifier());
+        assert!(private_text("two words", KeyKind::Note, &[7; 32]).is_none());
+        for bad in ["", "PRIVATE+KEY+w/1", &text.replace("w/1", "w/2"), &text[..text.len() - 4]] {
+            assert_eq!(SignerKey::from_private_text(bad).unwrap_err(), NoteError::Private);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod policy;
 pub mod reports;
 pub mod rollout;
 pub mod value;
+pub mod witness;
 
 use std::path::PathBuf;
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
 
+use super::witness::Witness;
 use super::{Consent, Limit, value};
 
 /// What a line of an export looks like.
@@ -70,11 +71,16 @@ Examples:
 Examples:
   edgeformer audit key > audit.key")]
     Key,
-    /// Print the newest signed checkpoint, a signed note
+    /// Print the newest signed checkpoint, a signed note with the cosignatures of witnesses
     #[command(after_help = "\
 Examples:
-  edgeformer audit checkpoint > checkpoints/$(date +%F)")]
-    Checkpoint,
+  edgeformer audit checkpoint > checkpoints/$(date +%F)
+  edgeformer audit checkpoint --cosignatures 2")]
+    Checkpoint {
+        /// The newest that at least so many witnesses cosigned
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        cosignatures: u32,
+    },
     /// Write a part of the log with all that it takes to verify it offline
     #[command(after_help = "\
 Examples:
@@ -92,13 +98,16 @@ Examples:
         /// Leave out names, addresses and what changed; the proof holds without them
         #[arg(long)]
         sealed: bool,
+        /// Under the newest checkpoint that at least so many witnesses cosigned
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        cosignatures: u32,
     },
     /// Verify a bundle offline, with the log's public key and nothing else
     #[command(after_help = "\
 Examples:
   edgeformer audit verify audit.bundle --key audit.key
   edgeformer audit verify audit.bundle --key audit.key --since checkpoints/2026-09-01
-  edgeformer audit verify audit.bundle --key audit.key --witness 'witness.example+…'")]
+  edgeformer audit verify audit.bundle --key audit.key --witness witness.pub")]
     Verify {
         /// The bundle
         bundle: PathBuf,
@@ -108,7 +117,7 @@ Examples:
         /// A checkpoint of this log that was kept: the log must still begin with what it says
         #[arg(long, value_name = "FILE")]
         since: Vec<PathBuf>,
-        /// Key of a witness that must have signed
+        /// Key of a witness that must have signed, or a file that holds it
         #[arg(long, value_name = "KEY")]
         witness: Vec<String>,
     },
@@ -134,6 +143,9 @@ Examples:
         #[arg(long, value_name = "KEY")]
         key: String,
     },
+    /// Witnesses: others who sign that the log only grew
+    #[command(subcommand)]
+    Witness(Witness),
     /// Erase a person: names, addresses and details beside the log go, the log stays valid
     #[command(after_help = "\
 Examples:

@@ -121,13 +121,21 @@ endpoints! {
     EXPORT_AUDIT: GET "/audit/export" ["format", "from", "follow"]
         Nothing => TextStream, "export the audit log";
     AUDIT_KEY: GET "/audit/key" [] Nothing => AuditKey, "read the key of the audit log";
-    AUDIT_CHECKPOINT: GET "/audit/checkpoint" [] Nothing => TextStream, "read the checkpoint";
-    AUDIT_BUNDLE: GET "/audit/bundle" ["from", "to", "sealed"]
+    AUDIT_CHECKPOINT: GET "/audit/checkpoint" ["cosignatures"]
+        Nothing => TextStream, "read the checkpoint";
+    AUDIT_BUNDLE: GET "/audit/bundle" ["from", "to", "sealed", "cosignatures"]
         Nothing => TextStream, "export the bundle";
     PROVE_INCLUSION: GET "/audit/proofs/inclusion" ["sequence", "size"]
         Nothing => AuditProof, "prove the record";
     PROVE_CONSISTENCY: GET "/audit/proofs/consistency" ["first", "size"]
         Nothing => AuditProof, "prove that the log only grew";
+    LIST_WITNESSES: GET "/audit/witnesses" [] Nothing => Whole<AuditWitness>, "list witnesses";
+    GET_WITNESS: GET "/audit/witnesses/{id}" [] Nothing => AuditWitness, "read the witness";
+    ADD_WITNESS: POST "/audit/witnesses" []
+        AuditWitnessCreate => AuditWitness, "add the witness";
+    MOVE_WITNESS: PATCH "/audit/witnesses/{id}" []
+        AuditWitnessEdit => AuditWitness, "change the witness";
+    REMOVE_WITNESS: DELETE "/audit/witnesses/{id}" [] Nothing => Nothing, "remove the witness";
     PREVIEW_ERASURE: GET "/audit/erasures/preview" ["subject"]
         Nothing => Erasure, "look at the erasure";
     ERASE: POST "/audit/erasures" [] ErasureCreate => Erasure, "erase";

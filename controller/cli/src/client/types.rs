@@ -6,6 +6,7 @@
 
 mod access;
 mod account;
+mod audit;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use access::*;
 pub use account::*;
+pub use audit::*;
 
 /// Labels of a device.
 pub type Labels = BTreeMap<String, String>;

@@ -55,17 +55,21 @@ pub async fn run(context: &Context, command: Audit) -> Result<Exit, Failure> {
             let key = context.client.call(&AUDIT_KEY).send().await?;
             context.screen.one(&key, |key| key.key.clone());
         }
-        Audit::Checkpoint => {
-            context.client.call(&AUDIT_CHECKPOINT).stream(crate::screen::raw).await?;
+        Audit::Checkpoint { cosignatures } => {
+            let call = context.client.call(&AUDIT_CHECKPOINT);
+            let call = call.query("cosignatures", &cosignatures.to_string());
+            call.stream(crate::screen::raw).await?;
         }
-        Audit::Bundle { file, from, to, sealed } => {
+        Audit::Bundle { file, from, to, sealed, cosignatures } => {
             let call = context.client.call(&AUDIT_BUNDLE).query("from", &from.to_string());
             let call = call.query_if("to", to.map(|to| to.to_string()).as_deref());
             let call = if sealed { call.query("sealed", "true") } else { call };
+            let call = call.query("cosignatures", &cosignatures.to_string());
             to_file(call, &file).await?;
         }
         Audit::Proof { sequence, key } => proof(context, sequence, &key).await?,
         Audit::Watch { checkpoint, key } => watch(context, &checkpoint, &key).await?,
+        Audit::Witness(command) => super::witness::run(context, command).await?,
         Audit::Verify { .. } => unreachable!("it needs no controller"),
         Audit::Head => {
             let head = context.client.call(&AUDIT_HEAD).send().await?;
@@ -109,8 +113,19 @@ fn broken(what: impl std::fmt::Display) -> Failure {
         .next("keep the files as they are, and compare with checkpoints that others kept")
 }
 
+/// Several keys.
+///
+/// # Errors
+/// When one is neither a key nor a file that holds one.
+pub fn keys_of(texts: &[String]) -> Result<Vec<VerifierKey>, Failure> {
+    texts.iter().map(|text| key_of(text)).collect()
+}
+
 /// The key, or the file that holds it.
-fn key_of(text: &str) -> Result<VerifierKey, Failure> {
+///
+/// # Errors
+/// When it is neither.
+pub fn key_of(text: &str) -> Result<VerifierKey, Failure> {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let text = match text.contains('+') {
         true => text.to_owned(),
@@ -146,8 +161,7 @@ pub fn verify(
 ) -> Result<Exit, Failure> {
     let key = key_of(key)?;
     let older = since.iter().map(|path| checkpoint_in(path, &key)).collect::<Result<_, _>>()?;
-    let witnesses: Vec<VerifierKey> =
-        witnesses.iter().map(|text| key_of(text)).collect::<Result<_, _>>()?;
+    let witnesses = keys_of(witnesses)?;
     let cannot = |error| Failure::usage(format!("{} cannot be read: {error}", bundle.display()));
     let mut file = BufReader::new(std::fs::File::open(bundle).map_err(cannot)?);
     let mut next = || -> Result<Option<String>, Failure> {

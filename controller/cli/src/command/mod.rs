@@ -12,11 +12,13 @@ mod model;
 mod policy;
 mod report;
 mod rollout;
+mod witness;
 
 use clap::CommandFactory as _;
 
 use crate::args::account::Account;
 use crate::args::reports::Audit;
+use crate::args::witness::Witness;
 use crate::args::{Cli, Command};
 use crate::client::Client;
 use crate::config;
@@ -53,6 +55,12 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Logout => return login::logout(&screen).await,
         Command::Audit(Audit::Verify { bundle, key, since, witness }) => {
             return audit::verify(&screen, bundle, key, since, witness);
+        }
+        Command::Audit(Audit::Witness(Witness::Key { folder, name })) => {
+            return crate::witness::make(&screen, folder, name);
+        }
+        Command::Audit(Audit::Witness(Witness::Serve { folder, log, listen })) => {
+            return crate::witness::serve(folder, audit::keys_of(log)?, *listen).await;
         }
         _ => {}
     }

@@ -11,6 +11,7 @@ pub mod report;
 pub mod rollout;
 #[cfg(test)]
 pub mod tests;
+pub mod witness;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use time::OffsetDateTime;

@@ -17,19 +17,19 @@ use sqlx::{AssertSqlSafe, Connection};
 use crate::support::db::PostgresDatabase;
 use crate::support::rest::Rest;
 
-struct Log {
-    rest: Rest,
-    admin: String,
+pub(super) struct Log {
+    pub(super) rest: Rest,
+    pub(super) admin: String,
 }
 
 impl Log {
-    async fn on(rest: Rest) -> Self {
+    pub(super) async fn on(rest: Rest) -> Self {
         let (_, admin) = rest.tenant("a").await;
         Self { rest, admin }
     }
 
     /// Adds records by doing something, and has them sequenced and signed.
-    async fn grow(&self, count: usize) {
+    pub(super) async fn grow(&self, count: usize) {
         for n in 0..count {
             let body = json!({"name": format!("n{n}"), "role": "viewer"});
             assert_eq!(self.rest.post(&self.admin, "/api/v1/tokens", body).await.status, 201);
@@ -37,16 +37,16 @@ impl Log {
         self.settle().await;
     }
 
-    async fn settle(&self) {
+    pub(super) async fn settle(&self) {
         sequencer::sequence_all(&self.rest.app.store, self.rest.clock.now()).await.unwrap();
         checkpointer::sign_all(&self.rest.app).await.unwrap();
     }
 
-    async fn text(&self, path: &str) -> String {
+    pub(super) async fn text(&self, path: &str) -> String {
         self.rest.text(&self.admin, &format!("/api/v1/audit/{path}")).await
     }
 
-    async fn key(&self) -> VerifierKey {
+    pub(super) async fn key(&self) -> VerifierKey {
         let answer = self.rest.get(&self.admin, "/api/v1/audit/key").await;
         answer.text("key").parse().unwrap()
     }
@@ -63,7 +63,11 @@ impl Log {
     }
 
     /// What an offline verifier makes of a part of the log.
-    async fn verify(&self, query: &str, older: Vec<Checkpoint>) -> Result<Verified, BundleError> {
+    pub(super) async fn verify(
+        &self,
+        query: &str,
+        older: Vec<Checkpoint>,
+    ) -> Result<Verified, BundleError> {
         verify(&self.text(&format!("bundle{query}")).await, &self.key().await, older)
     }
 }
@@ -73,8 +77,26 @@ fn verify(
     key: &VerifierKey,
     older: Vec<Checkpoint>,
 ) -> Result<Verified, BundleError> {
+    verify_lines(bundle, key, &[], older)
+}
+
+/// Demanding that witnesses cosigned it.
+pub(super) fn verify_with(
+    bundle: &str,
+    key: &VerifierKey,
+    witnesses: &[VerifierKey],
+) -> Result<Verified, BundleError> {
+    verify_lines(bundle, key, witnesses, Vec::new())
+}
+
+fn verify_lines(
+    bundle: &str,
+    key: &VerifierKey,
+    witnesses: &[VerifierKey],
+    older: Vec<Checkpoint>,
+) -> Result<Verified, BundleError> {
     let mut lines = bundle.lines();
-    let mut verifier = Verifier::new(lines.next().unwrap(), key, &[], older)?;
+    let mut verifier = Verifier::new(lines.next().unwrap(), key, witnesses, older)?;
     for line in lines {
         verifier.record(line)?;
     }
@@ -158,7 +180,7 @@ async fn a_bundle_verifies_offline_as_a_whole_and_in_parts() {
 }
 
 /// Runs `sql` on the database behind the controller's back.
-async fn attack(url: &str, sql: &[&str]) {
+pub(super) async fn attack(url: &str, sql: &[&str]) {
     sqlx::any::install_default_drivers();
     let mut connection = sqlx::AnyConnection::connect(url).await.unwrap();
     for one in sql {
@@ -302,7 +324,7 @@ async fn go_verifies_checkpoints_proofs_and_tiles() {
         let path = tile_path(id, width_at(id, new.size));
         put(&path, &log.rest.bytes(&log.admin, &format!("/api/v1/audit/log/{path}")).await);
     }
-    assert_eq!(go(dir.path()), Ok(format!("ok 5 {}", new.size)));
+    assert_eq!(go("verify.go", dir.path()), Ok(format!("ok 5 {}", new.size)));
 
     // The verifier must be able to say no.
     let lie = |name: &str, from: &str, to: &str| {
@@ -310,7 +332,7 @@ async fn go_verifies_checkpoints_proofs_and_tiles() {
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains(from), "{name}");
         std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
-        let verdict = go(dir.path());
+        let verdict = go("verify.go", dir.path());
         std::fs::write(&path, text).unwrap();
         verdict.unwrap_err()
     };
@@ -321,14 +343,15 @@ async fn go_verifies_checkpoints_proofs_and_tiles() {
     let mut bytes = std::fs::read(&tile).unwrap();
     bytes[40] ^= 1;
     std::fs::write(&tile, bytes).unwrap();
-    assert!(go(dir.path()).unwrap_err().contains("tiles"));
+    assert!(go("verify.go", dir.path()).unwrap_err().contains("tiles"));
 }
 
-/// Runs the verifier in Go on a folder.
-fn go(dir: &Path) -> Result<String, String> {
+/// Runs a verifier in Go on a folder.
+pub(super) fn go(program: &str, dir: &Path) -> Result<String, String> {
     let cache = dir.join("gocache");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/go/");
     let output = Command::new("go")
-        .args(["run", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/go/verify.go")])
+        .args(["run", &format!("{folder}{program}")])
         .arg(dir)
         .env("GO111MODULE", "off")
         .env("GOPATH", "/usr/share/gocode")

@@ -4,6 +4,7 @@ use edgeformer_controller::api;
 use edgeformer_controller::audit::{checkpointer, sequencer};
 use edgeformer_controller::clock::Clock;
 use edgeformer_gguf::{TensorSpec, TensorType, Value as Meta, Writer};
+use edgeformer_proto::audit::note::{KeyKind, SignerKey};
 use http::Method;
 use serde_json::{Value, json};
 
@@ -20,6 +21,7 @@ pub(super) struct Things {
     group: String,
     account: String,
     approval: String,
+    witness: String,
 }
 
 const MODEL: &str = "secret-model";
@@ -67,7 +69,10 @@ pub(super) async fn one_of_everything(rest: &Rest, tenant: &str, admin: &str) ->
     let other = self::device(rest, tenant, "held").await;
     let asked = rest.post(admin, &format!("/api/v1/devices/{other}/revoke"), json!({})).await;
     let approval = asked.text("approval_id");
-    Things { token, enrolment_token, device, rollout, user, group, account, approval }
+    let key = SignerKey::from_seed("secret-witness", KeyKind::Cosignature, &[7; 32]).unwrap();
+    let body = json!({"url": "https://secret.example", "key": key.verifier().to_string()});
+    let witness = rest.post(admin, "/api/v1/audit/witnesses", body).await.text("id");
+    Things { token, enrolment_token, device, rollout, user, group, account, approval, witness }
 }
 
 impl Things {
@@ -94,6 +99,7 @@ impl Things {
                 "users" => &self.user,
                 "groups" => &self.group,
                 "service-accounts" => &self.account,
+                "audit" => &self.witness,
                 "models" | "access" => "",
                 // Of the installation, which no tenant's token may ask.
                 "tenants" => continue,
@@ -122,6 +128,7 @@ async fn call(rest: &Rest, token: &str, method: &Method, path: &str) -> Answer {
     let bearer = format!("Bearer {token}");
     let body = match *method {
         Method::GET => None,
+        Method::PATCH if path.contains("/witnesses/") => Some(r#"{"url": "https://x.example"}"#),
         Method::PATCH if path.contains("/users/") => Some(r#"{"display_name": "x"}"#),
         Method::PATCH if !path.contains("/devices/") => Some(r#"{"name": "x"}"#),
         Method::PATCH => Some(r#"{"labels": {"site": "here"}}"#),
@@ -152,6 +159,7 @@ async fn every_route_hides_another_tenants_things() {
             .replace(&things.device, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
             .replace(&things.rollout, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
             .replace(&things.user, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
+            .replace(&things.witness, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
             .replace(&things.approval, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
             .replace(&things.token, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
             .replace(&things.enrolment_token, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
@@ -168,6 +176,7 @@ async fn every_route_hides_another_tenants_things() {
         "telemetry/points",
         "telemetry/summary",
         "audit",
+        "audit/witnesses",
         "access/policies",
         "approvals",
         "users",

@@ -15,3 +15,4 @@ mod quotas;
 mod resources;
 mod tenants;
 mod wall;
+mod witnesses;

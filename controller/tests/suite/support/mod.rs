@@ -3,6 +3,7 @@
 pub(crate) mod db;
 pub(crate) mod rest;
 pub(crate) mod tables;
+pub(crate) mod witness;
 
 pub(crate) use db::Db;
 

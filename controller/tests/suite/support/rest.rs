@@ -66,6 +66,16 @@ impl Rest {
 
     /// On another database than the embedded one.
     pub(crate) async fn start_on(database_url: Option<String>) -> Self {
+        Self::start_with(database_url, OutboundRules::default()).await
+    }
+
+    /// Settings may name servers that the test itself runs.
+    pub(crate) async fn start_beside_servers(database_url: Option<String>) -> Self {
+        let allow = vec!["127.0.0.0/8".parse().unwrap()];
+        Self::start_with(database_url, OutboundRules { allow, ca_pem: None }).await
+    }
+
+    pub(crate) async fn start_with(database_url: Option<String>, outbound: OutboundRules) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let data = DataDir::new(&dir.path().join("data")).unwrap();
         let new = NewInstallation {
@@ -75,8 +85,7 @@ impl Rest {
             server_names: vec!["localhost".into()],
         };
         init::init(&new, SystemClock.now()).await.unwrap();
-        let (opened, _) =
-            serve::open(&data, database_url.as_deref(), OutboundRules::default()).await.unwrap();
+        let (opened, _) = serve::open(&data, database_url.as_deref(), outbound).await.unwrap();
         let clock = ManualClock::at(SystemClock.now());
         let app = App::new(Parts {
             store: opened.store.clone(),
