@@ -443,3 +443,80 @@ fn a_file_that_is_no_model_is_refused_with_the_reason() {
     controller.ok(&["logout"]);
     controller.fails(&["model", "list"], 3, "you are not logged in");
 }
+
+#[test]
+fn programs_have_accounts_and_tokens_that_are_narrowed_and_rotated() {
+    let controller = Controller::start().with_tenant();
+    let shown = controller.ok(&["service-account", "create", "builder", "--role", "viewer"]);
+    assert!(shown.contains("token create NAME --service-account builder"), "{shown}");
+    let arguments = ["token", "create", "ci", "--service-account", "builder", "--scope", "read"];
+    let made = controller.json(&arguments);
+    let (id, secret) = (made["id"].as_str().unwrap(), made["token"].as_str().unwrap());
+    controller.ok(&["device", "list", "--token", secret]);
+    let both = ["token", "create", "x", "--role", "viewer", "--service-account", "builder"];
+    controller.fails(&both, 2, "cannot be used with");
+    let odd = ["token", "create", "x", "--role", "viewer", "--scope", "device:fly"];
+    controller.fails(&odd, 1, "edgeformer access roles");
+    controller.fails(&["service-account", "disable", "nobody", "--yes"], 3, "no service account");
+
+    let rotated = controller.json(&["token", "rotate", id, "--overlap", "1h"]);
+    let next = rotated["token"]["token"].as_str().unwrap();
+    controller.fails(&["token", "rotate", id], 1, "was rotated already");
+    let own = controller.json(&["token", "rotate", "self", "--overlap", "1s", "--token", next]);
+    let last = own["token"]["token"].as_str().unwrap();
+    controller.ok(&["device", "list", "--token", last]);
+
+    controller.ok(&["service-account", "roles", "builder", "operator"]);
+    controller.ok(&["service-account", "disable", "builder", "--yes"]);
+    controller.fails(&["device", "list", "--token", last], 3, "unknown, expired or revoked");
+    controller.ok(&["service-account", "enable", "builder"]);
+    controller.ok(&["device", "list", "--token", last]);
+    assert!(controller.ok(&["service-account", "list"]).contains("operator"));
+
+    controller.ok(&["user", "create", "ada"]);
+    controller.ok(&["group", "create", "berlin", "--role", "operator"]);
+    controller.ok(&["group", "add", "berlin", "ada"]);
+    assert!(controller.ok(&["group", "members", "berlin"]).contains("ada"));
+    assert!(controller.ok(&["access", "who", "device:update"]).contains("ada"));
+    controller.ok(&["group", "roles", "berlin"]);
+    controller.ok(&["group", "remove", "berlin", "ada"]);
+    assert!(controller.ok(&["group", "members", "berlin"]).contains("Nobody is in it"));
+    controller.ok(&["group", "delete", "berlin", "--yes"]);
+    assert!(controller.ok(&["group", "list"]).contains("No groups"));
+}
+
+#[test]
+fn a_tenant_is_bounded_suspended_exported_deleted_and_restored() {
+    let controller = Controller::start().with_tenant();
+    let as_operator = |arguments: &[&str]| {
+        let token = std::fs::read_to_string(controller.path("data/admin.token")).unwrap();
+        let token = token.trim().to_owned();
+        let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
+        [arguments, vec!["--token".to_owned(), token]].concat()
+    };
+    let ok = |arguments: &[&str]| {
+        let arguments = as_operator(arguments);
+        controller.ok(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let shown = ok(&["tenant", "quota", "acme", "--devices", "1", "--stored", "20GiB"]);
+    assert!(shown.contains("0 of 1"), "{shown}");
+    let shown = ok(&["tenant", "quota", "acme", "--requests-per-second", "500"]);
+    assert!(shown.contains("0 of 1") && shown.contains("500 per second"), "{shown}");
+    ok(&["tenant", "quota", "acme", "--devices", "none", "--requests-per-second", "none"]);
+
+    ok(&["tenant", "suspend", "acme", "--reason", "invoice 4711 is open", "--yes"]);
+    controller.fails(&["device", "list"], 3, "invoice 4711 is open");
+    assert!(ok(&["tenant", "list"]).contains("suspended"));
+    ok(&["tenant", "resume", "acme"]);
+    controller.ok(&["device", "list"]);
+
+    let file = controller.path("acme.jsonl");
+    ok(&["tenant", "export", "acme", "--file", &file]);
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.lines().count() > 3 && text.contains("acme"), "{text}");
+
+    assert!(ok(&["tenant", "delete", "acme", "--yes"]).contains("gone for good in"));
+    assert_ne!(controller.run(&["device", "list"]).status.code(), Some(0));
+    ok(&["tenant", "restore", "acme"]);
+    controller.ok(&["device", "list"]);
+}

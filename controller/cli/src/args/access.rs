@@ -1,11 +1,11 @@
-//! Logging in, tenants and the two kinds of tokens.
+//! Logging in, roles, and the tokens that let devices enrol.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{Consent, Limit, value};
+use super::{Limit, value};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -34,25 +34,6 @@ pub struct Login {
     /// One-time code or recovery code, if you have a second factor; asked for without it
     #[arg(long, requires = "user")]
     pub code: Option<String>,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Tenant {
-    /// Create a tenant and its first owner's token
-    #[command(after_help = "\
-Examples:
-  edgeformer tenant create acme
-  edgeformer tenant create acme --token-file acme.token   (0600; the token is not printed)")]
-    Create {
-        /// Name of the tenant
-        name: String,
-        /// Write the owner's token to this new file instead of printing it
-        #[arg(long, value_name = "FILE")]
-        token_file: Option<PathBuf>,
-    },
-    /// List the tenants
-    #[command(after_help = "Example:\n  edgeformer tenant list")]
-    List(Limit),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -86,41 +67,6 @@ impl Role {
             Self::Security => "security",
         }
     }
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Token {
-    /// Create an API token; it is shown once
-    #[command(after_help = "\
-Examples:
-  edgeformer token create dashboard --role viewer
-  edgeformer token create ci --role admin --expires-in 30d
-  edgeformer token create ci --role admin -o json | jq -r .token > ci.token")]
-    Create {
-        /// What the token is for; shown in the audit log as the actor
-        name: String,
-        /// What it may do
-        #[arg(long, value_enum)]
-        role: Role,
-        /// Lifetime such as 30d; without it the token does not expire
-        #[arg(long, value_name = "DURATION", value_parser = value::duration)]
-        expires_in: Option<Duration>,
-    },
-    /// List API tokens (never the secrets)
-    #[command(after_help = "Example:\n  edgeformer token list")]
-    List(Limit),
-    /// Make a token useless, at once
-    #[command(after_help = "\
-Examples:
-  edgeformer token revoke 0192d3a4-7b1c-7c3e-9f00-3a52c0de0001
-  edgeformer token revoke 0192d3a4-7b1c-7c3e-9f00-3a52c0de0001 --yes")]
-    Revoke {
-        /// Id of the token, from `edgeformer token list`
-        #[arg(value_parser = value::id)]
-        id: String,
-        #[command(flatten)]
-        consent: Consent,
-    },
 }
 
 #[derive(Debug, Subcommand)]

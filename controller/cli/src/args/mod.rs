@@ -4,8 +4,10 @@ pub mod access;
 pub mod account;
 pub mod fleet;
 pub mod policy;
+pub mod program;
 pub mod reports;
 pub mod rollout;
+pub mod tenant;
 pub mod value;
 pub mod witness;
 
@@ -86,7 +88,7 @@ pub enum Command {
     Whoami,
     /// Tenants of the installation (needs the installation's token)
     #[command(subcommand)]
-    Tenant(access::Tenant),
+    Tenant(tenant::Tenant),
     /// People of the tenant
     #[command(subcommand)]
     User(account::User),
@@ -95,7 +97,13 @@ pub enum Command {
     Account(account::Account),
     /// API tokens for programs
     #[command(subcommand)]
-    Token(access::Token),
+    Token(program::Token),
+    /// Programs with an account, whose tokens share its roles
+    #[command(subcommand)]
+    ServiceAccount(program::ServiceAccount),
+    /// Groups of people, whose roles are their members'
+    #[command(subcommand)]
+    Group(program::Group),
     /// Tokens that let new devices enrol
     #[command(subcommand)]
     EnrolmentToken(access::EnrolmentToken),

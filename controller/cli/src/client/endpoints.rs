@@ -61,6 +61,16 @@ endpoints! {
 
     CREATE_TENANT: POST "/tenants" [] TenantCreate => TenantCreated, "create the tenant";
     LIST_TENANTS: GET "/tenants" ["limit", "cursor"] Nothing => Page<Tenant>, "list tenants";
+    GET_TENANT: GET "/tenants/{id}" [] Nothing => TenantDetails, "read the tenant";
+    SUSPEND_TENANT: POST "/tenants/{id}/suspend" []
+        Suspension => TenantDetails, "suspend the tenant";
+    RESUME_TENANT: POST "/tenants/{id}/resume" [] Nothing => TenantDetails, "resume the tenant";
+    SET_QUOTA: PUT "/tenants/{id}/quota" [] Quota => TenantDetails, "set the quota";
+    EXPORT_TENANT: GET "/tenants/{id}/export" [] Nothing => TextStream, "export the tenant";
+    PREVIEW_DELETION: GET "/tenants/{id}/deletion-preview" []
+        Nothing => DeletionPreview, "look at the deletion";
+    DELETE_TENANT: POST "/tenants/{id}/delete" [] Deletion => TenantDetails, "delete the tenant";
+    RESTORE_TENANT: POST "/tenants/{id}/restore" [] Nothing => TenantDetails, "restore the tenant";
 
     LOG_IN: POST "/login" [] LoginRequest => LoginAnswer, "log in";
     REFRESH: POST "/login/refresh" [] RefreshRequest => LoginAnswer, "go on with the login";
@@ -83,7 +93,27 @@ endpoints! {
 
     CREATE_TOKEN: POST "/tokens" [] TokenCreate => TokenCreated, "create the token";
     LIST_TOKENS: GET "/tokens" ["limit", "cursor"] Nothing => Page<ApiToken>, "list tokens";
+    ROTATE_TOKEN: POST "/tokens/{id}/rotation" [] RotationCreate => Rotated, "rotate the token";
+    ROTATE_OWN_TOKEN: POST "/me/token/rotation" [] RotationCreate => Rotated, "rotate the token";
     REVOKE_TOKEN: DELETE "/tokens/{id}" [] Nothing => Nothing, "revoke the token";
+
+    CREATE_ACCOUNT: POST "/service-accounts" []
+        NamedRoles => ServiceAccount, "create the service account";
+    LIST_ACCOUNTS: GET "/service-accounts" ["limit", "cursor"]
+        Nothing => Page<ServiceAccount>, "list service accounts";
+    GET_ACCOUNT: GET "/service-accounts/{id}" []
+        Nothing => ServiceAccount, "read the service account";
+    PATCH_ACCOUNT: PATCH "/service-accounts/{id}" []
+        ServiceAccountPatch => ServiceAccount, "change the service account";
+    CREATE_GROUP: POST "/groups" [] NamedRoles => Group, "create the group";
+    LIST_GROUPS: GET "/groups" ["limit", "cursor"] Nothing => Page<Group>, "list groups";
+    GET_GROUP: GET "/groups/{id}" [] Nothing => Group, "read the group";
+    PATCH_GROUP: PATCH "/groups/{id}" [] GroupPatch => Group, "change the group";
+    DELETE_GROUP: DELETE "/groups/{id}" [] Nothing => Nothing, "remove the group";
+    LIST_MEMBERS: GET "/groups/{id}/members" ["limit", "cursor"]
+        Nothing => Page<GroupMember>, "list the group's members";
+    ADD_MEMBER: PUT "/groups/{id}/members/{user}" [] Nothing => Nothing, "put the user in";
+    REMOVE_MEMBER: DELETE "/groups/{id}/members/{user}" [] Nothing => Nothing, "take the user out";
 
     CREATE_ENROLMENT_TOKEN: POST "/enrolment-tokens" []
         EnrolmentTokenCreate => EnrolmentTokenCreated, "create the enrolment token";

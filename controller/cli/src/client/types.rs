@@ -7,6 +7,8 @@
 mod access;
 mod account;
 mod audit;
+mod program;
+mod tenant;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +17,8 @@ use serde::{Deserialize, Serialize};
 pub use access::*;
 pub use account::*;
 pub use audit::*;
+pub use program::*;
+pub use tenant::*;
 
 /// Labels of a device.
 pub type Labels = BTreeMap<String, String>;
@@ -40,58 +44,6 @@ pub struct Whoami {
     pub principal_id: String,
     pub principal_name: String,
     pub role: String,
-}
-
-#[derive(Debug, Clone, Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
-pub struct TenantCreate {
-    pub name: String,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
-pub struct TenantCreated {
-    pub id: String,
-    pub name: String,
-    pub admin_token: String,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
-pub struct Tenant {
-    pub id: String,
-    pub name: String,
-    pub created_at: String,
-}
-
-#[derive(Debug, Clone, Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
-pub struct TokenCreate {
-    pub name: String,
-    pub role: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub expires_in_s: Option<u64>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
-pub struct TokenCreated {
-    pub id: String,
-    pub name: String,
-    pub role: String,
-    pub token: String,
-    pub expires_at: Option<String>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
-pub struct ApiToken {
-    pub id: String,
-    pub name: String,
-    pub role: String,
-    pub expires_at: Option<String>,
-    pub last_used_at: Option<String>,
-    pub revoked_at: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]

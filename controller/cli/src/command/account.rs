@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use reqwest::StatusCode;
-
-use super::{Context, consent, login};
+use super::{Context, consent, edit, login};
 use crate::args::access::Role;
 use crate::args::account::{Account, SetPassword, User};
+use crate::client::Client;
 use crate::client::endpoints::{
     BEGIN_TOTP, CHANGE_PASSWORD, CONFIRM_TOTP, CREATE_USER, END_LOG_IN, GET_USER, INVITE_USER,
     LIST_LOG_INS, LIST_USERS, PATCH_USER, REMOVE_TOTP, SET_PASSWORD, SIGN_OUT_USER, UNLOCK_USER,
@@ -15,17 +14,14 @@ use crate::client::request::List;
 use crate::client::types::{
     self, PasswordAgain, PasswordChange, PasswordRequest, TotpCode, UserCreate, UserPatch,
 };
-use crate::client::{Client, ClientError};
 use crate::failure::{Exit, Failure};
 use crate::screen::Screen;
 use crate::view;
 
 /// Users looked through for one by name.
 const LOOKED_THROUGH: u32 = 100_000;
-/// A change that met another one is tried again so often.
-const MAX_CONFLICTS: usize = 3;
 
-fn names(roles: &[Role]) -> Vec<String> {
+pub fn names(roles: &[Role]) -> Vec<String> {
     roles.iter().map(|role| role.as_str().to_owned()).collect()
 }
 
@@ -90,7 +86,7 @@ pub async fn user(context: &Context, command: User) -> Result<Exit, Failure> {
 }
 
 /// The id of the user with this name or id.
-async fn resolve(context: &Context, given: &str) -> Result<String, Failure> {
+pub async fn resolve(context: &Context, given: &str) -> Result<String, Failure> {
     if uuid::Uuid::try_parse(given).is_ok() {
         return Ok(given.to_owned());
     }
@@ -105,17 +101,7 @@ async fn resolve(context: &Context, given: &str) -> Result<String, Failure> {
 
 async fn change(context: &Context, given: &str, patch: &UserPatch) -> Result<(), Failure> {
     let id = resolve(context, given).await?;
-    let about = |e: ClientError| Failure::from(e).about(&format!("user {given:?}"));
-    for attempt in 1.. {
-        let found = context.client.call(&GET_USER).path(&id).send().await.map_err(about)?;
-        let call = context.client.call(&PATCH_USER).path(&id).if_match(found.etag).body(patch);
-        match call.send().await {
-            Err(ClientError::Refused { status: StatusCode::PRECONDITION_FAILED, .. })
-                if attempt <= MAX_CONFLICTS => {}
-            done => return done.map(|_| ()).map_err(about),
-        }
-    }
-    Ok(())
+    edit::patch(context, (&GET_USER, &PATCH_USER), &id, patch, &format!("user {given:?}")).await
 }
 
 pub async fn account(context: &Context, command: Account) -> Result<Exit, Failure> {

@@ -96,7 +96,7 @@ async fn export(
 }
 
 /// A file that is whole or an error; one that is there is left alone.
-async fn to_file(call: Call<'_, Nothing, TextStream>, path: &Path) -> Result<(), Failure> {
+pub async fn to_file(call: Call<'_, Nothing, TextStream>, path: &Path) -> Result<(), Failure> {
     let made = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
     let mut file = made.map_err(|error| {
         Failure::usage(format!("the file {} cannot be made: {error}", path.display()))

@@ -6,12 +6,15 @@ mod account;
 mod audit;
 mod consent;
 mod device;
+mod edit;
 mod follow;
 mod login;
 mod model;
 mod policy;
+mod program;
 mod report;
 mod rollout;
+mod tenant;
 mod witness;
 
 use clap::CommandFactory as _;
@@ -83,8 +86,10 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
     let context = Context { client, screen };
     match cli.command {
         Command::Whoami => access::whoami(&context).await,
-        Command::Tenant(command) => access::tenant(&context, command).await,
-        Command::Token(command) => access::token(&context, command).await,
+        Command::Tenant(command) => tenant::run(&context, command).await,
+        Command::Token(command) => program::token(&context, command).await,
+        Command::ServiceAccount(command) => program::account(&context, command).await,
+        Command::Group(command) => program::group(&context, command).await,
         Command::EnrolmentToken(command) => access::enrolment_token(&context, command).await,
         Command::Access(command) => policy::run(&context, command).await,
         Command::Approval(command) => policy::approval(&context, command).await,

@@ -1,10 +1,8 @@
-//! Who one is, tenants, tokens.
+//! Who one is, and the tokens that let devices enrol.
 
-use super::human::{is_past, labels, relative, relative_or};
+use super::human::{is_past, labels, relative};
 use super::{Style, fields, table};
-use crate::client::types::{
-    ApiToken, EnrolmentToken, EnrolmentTokenCreated, Tenant, TenantCreated, TokenCreated, Whoami,
-};
+use crate::client::types::{EnrolmentToken, EnrolmentTokenCreated, Whoami};
 
 pub fn whoami(me: &Whoami, url: &str) -> String {
     let tenant = match (&me.tenant_name, &me.tenant_id) {
@@ -18,57 +16,6 @@ pub fn whoami(me: &Whoami, url: &str) -> String {
         ("Tenant", tenant),
         ("Id", me.principal_id.clone()),
         ("Controller", url.to_owned()),
-    ])
-}
-
-pub fn tenants(tenants: &[Tenant], style: Style) -> String {
-    if tenants.is_empty() {
-        return "No tenants yet.\nCreate the first with `edgeformer tenant create NAME`.".into();
-    }
-    let row = |t: &Tenant| [t.name.clone(), t.id.clone(), relative(&t.created_at, style.now)];
-    table(style, ["NAME", "ID", "CREATED"], tenants.iter().map(row))
-}
-
-pub fn tenant_created(tenant: &TenantCreated, token_file: Option<&str>, url: &str) -> String {
-    let token = match token_file {
-        Some(file) => format!("saved to {file}"),
-        None => format!("{}   (shown only now)", tenant.admin_token),
-    };
-    let head = fields(&[
-        ("Tenant", tenant.name.clone()),
-        ("Id", tenant.id.clone()),
-        ("Owner's token", token),
-    ]);
-    let file = token_file.unwrap_or("FILE");
-    format!("{head}\n\nLog in as its owner:\n  edgeformer login --url {url} --token-file {file}")
-}
-
-pub fn tokens(tokens: &[ApiToken], style: Style) -> String {
-    if tokens.is_empty() {
-        return "No tokens.\nCreate one with `edgeformer token create NAME --role viewer`.".into();
-    }
-    let row = |t: &ApiToken| {
-        let state = match (&t.revoked_at, &t.expires_at) {
-            (Some(at), _) => format!("revoked {}", relative(at, style.now)),
-            (None, Some(at)) if is_past(at, style.now) => {
-                format!("expired {}", relative(at, style.now))
-            }
-            (None, Some(at)) => format!("expires {}", relative(at, style.now)),
-            (None, None) => "valid, no expiry".to_owned(),
-        };
-        let used = relative_or(t.last_used_at.as_deref(), style.now, "never");
-        [t.name.clone(), t.role.clone(), state, used, t.id.clone()]
-    };
-    table(style, ["NAME", "ROLE", "STATE", "LAST USED", "ID"], tokens.iter().map(row))
-}
-
-pub fn token_created(token: &TokenCreated, style: Style) -> String {
-    fields(&[
-        ("Token", format!("{}   (shown only now)", token.token)),
-        ("Name", token.name.clone()),
-        ("Role", token.role.clone()),
-        ("Expires", relative_or(token.expires_at.as_deref(), style.now, "never")),
-        ("Id", token.id.clone()),
     ])
 }
 
@@ -110,25 +57,4 @@ pub fn enrolment_token_created(token: &EnrolmentTokenCreated, style: Style) -> S
          --state-dir /var/lib/edgeformer --token {}",
         token.token
     )
-}
-
-/// What is lost with a token; `own` is the one that asks.
-pub fn token_revocation(token: &ApiToken, own: bool, style: Style) -> String {
-    let used = relative_or(token.last_used_at.as_deref(), style.now, "never");
-    let own = match own {
-        true => {
-            "\nTHIS IS THE TOKEN YOU ARE USING: you will be locked out unless you have another."
-        }
-        false => "",
-    };
-    format!(
-        "Token {:?} (role {}, last used {used}) will be useless at once.\n\
-         Programs that use it will be refused.{own}",
-        token.name, token.role
-    )
-}
-
-/// For a token beyond those that were looked through.
-pub fn unknown_token_revocation(id: &str) -> String {
-    format!("Token {id} will be useless at once. Programs that use it will be refused.")
 }

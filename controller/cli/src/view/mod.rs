@@ -7,8 +7,10 @@ pub mod human;
 pub mod json;
 pub mod model;
 pub mod policy;
+pub mod program;
 pub mod report;
 pub mod rollout;
+pub mod tenant;
 #[cfg(test)]
 pub mod tests;
 pub mod witness;

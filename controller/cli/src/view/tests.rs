@@ -81,11 +81,17 @@ fn access() {
     let tenant: TenantCreated =
         from(json!({"id": DEVICE, "name": "acme", "admin_token": "efp_secret"}));
     let url = "https://fleet.example:8443";
-    check("tenant_created", access::tenant_created(&tenant, None, url));
-    check("tenant_created_file", access::tenant_created(&tenant, Some("acme.token"), url));
-    let tenants =
-        [from(json!({"id": DEVICE, "name": "acme", "created_at": "2026-11-01T10:00:00Z"}))];
-    check("tenants", access::tenants(&tenants, style()));
+    check("tenant_created", tenant::created(&tenant, None, url));
+    check("tenant_created_file", tenant::created(&tenant, Some("acme.token"), url));
+    let acme = json!({"id": DEVICE, "name": "acme", "state": "active",
+        "quota": {"devices": 500, "stored_bytes": 21_474_836_480_u64},
+        "created_at": "2026-11-01T10:00:00Z"});
+    check("tenants", tenant::tenants(&[from(acme.clone())], style()));
+    let usage = json!({"devices": 12, "stored_bytes": 93_000_000});
+    let shown = json!({"tenant": acme.clone(), "usage": usage.clone()});
+    check("tenant_show", tenant::details(&from(shown), style()));
+    let loss = json!({"tenant": acme, "usage": usage, "rows": {"devices": 12, "users": 3}});
+    check("tenant_loss", tenant::loss(&from(loss), 30));
     let token = |name: &str, expires: Option<&str>, revoked: Option<&str>, used: Option<&str>| {
         from::<ApiToken>(json!({"id": DEVICE, "name": name, "role": "viewer",
             "created_at": "2026-11-01T10:00:00Z", "expires_at": expires,
@@ -97,12 +103,12 @@ fn access() {
         token("lost", None, Some("2026-11-22T20:00:00Z"), None),
         token("forever", None, None, None),
     ];
-    check("tokens", access::tokens(&tokens, style()));
-    check("token_revocation", access::token_revocation(&tokens[0], false, style()));
-    check("token_revocation_own", access::token_revocation(&tokens[0], true, style()));
+    check("tokens", program::tokens(&tokens, style()));
+    check("token_revocation", program::token_revocation(&tokens[0], false, style()));
+    check("token_revocation_own", program::token_revocation(&tokens[0], true, style()));
     let created = json!({"id": DEVICE, "name": "ci", "role": "admin", "token": "efp_secret",
         "expires_at": "2026-12-22T22:00:00Z"});
-    check("token_created", access::token_created(&from(created), style()));
+    check("token_created", program::token_created(&from(created), style()));
     let enrolment = |left: u32, expires: &str| {
         from::<EnrolmentToken>(
             json!({"id": DEVICE, "uses_left": left, "labels": {"site": "berlin"},
@@ -119,8 +125,8 @@ fn access() {
         "expires_at": "2026-11-23T22:00:00Z", "labels": {"site": "berlin"}});
     check("enrolment_token_created", access::enrolment_token_created(&from(created), style()));
     let empty = [
-        access::tenants(&[], style()),
-        access::tokens(&[], style()),
+        tenant::tenants(&[], style()),
+        program::tokens(&[], style()),
         access::enrolment_tokens(&[], style()),
     ];
     check("access_empty", empty.join("\n\n"));
