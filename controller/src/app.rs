@@ -2,7 +2,7 @@
 //! store, so that several controllers can run beside each other.
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use edgeformer_proto::ids::{DeviceId, TenantId};
 use tokio::sync::{Notify, OnceCell, broadcast};
@@ -13,6 +13,7 @@ use crate::distribution::objects::Objects;
 use crate::distribution::staging::Staging;
 use crate::kept::Kept;
 use crate::login_session::keys::KeyRing;
+use crate::oidc::discovery::Providers;
 use crate::outbound::Outbound;
 use crate::policy::book::PolicyBook;
 use crate::quota::Quota;
@@ -86,6 +87,8 @@ struct Shared {
     session_keys: KeyRing,
     tokens: Kept<[u8; 32], Found>,
     issuer: OnceCell<String>,
+    providers: Providers,
+    public_url: OnceLock<String>,
     quota: Quota,
 }
 
@@ -100,6 +103,8 @@ impl App {
             session_keys: KeyRing::default(),
             tokens: Kept::default(),
             issuer: OnceCell::new(),
+            providers: Providers::default(),
+            public_url: OnceLock::new(),
             quota: Quota::default(),
         }))
     }
@@ -122,6 +127,29 @@ impl App {
     /// The issuer of access tokens, once it is known.
     pub fn issuer(&self) -> &OnceCell<String> {
         &self.0.issuer
+    }
+
+    /// What the tenants' OpenID providers say of themselves.
+    pub fn providers(&self) -> &Providers {
+        &self.0.providers
+    }
+
+    /// Says under which URL people reach this controller. Once: what was said first holds.
+    pub fn set_public_url(&self, url: &str) {
+        // A second call finds the first's.
+        let _ = self.0.public_url.set(url.trim_end_matches('/').to_owned());
+    }
+
+    /// The URL under which people reach this controller, without a slash at its end. Never what a request
+    /// says: whoever sends one could say anything.
+    pub fn public_url(&self) -> &str {
+        self.0.public_url.get().map_or("https://localhost:8443", String::as_str)
+    }
+
+    /// The origin of the pages under that URL, as browsers name it.
+    pub fn public_origin(&self) -> String {
+        let url: Option<reqwest::Url> = self.public_url().parse().ok();
+        url.map(|url| url.origin().ascii_serialization()).unwrap_or_default()
     }
 
     /// The tenants' policies.

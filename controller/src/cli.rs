@@ -106,6 +106,10 @@ pub struct ServeArgs {
     /// URL under which devices reach this controller, when it is not the listener's own.
     #[arg(long)]
     pub device_url: Option<String>,
+    /// URL under which people and their browsers reach this controller, when it is not the admin
+    /// listener's own; identity providers send them back to it.
+    #[arg(long, value_parser = https_url)]
+    pub public_url: Option<String>,
     /// Address or network, such as 10.2.0.0/16, that settings of tenants (identity providers,
     /// witnesses, sinks) may name although it is not public; repeatable.
     #[arg(long = "outbound-allow", value_name = "NETWORK", value_parser = network)]
@@ -116,6 +120,16 @@ pub struct ServeArgs {
     /// How to write the log on standard error.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+}
+
+/// An origin, perhaps with a path: browsers take its cookies over TLS only.
+fn https_url(text: &str) -> Result<String, String> {
+    let url: reqwest::Url = text.parse().map_err(|_| "it is not a URL".to_owned())?;
+    let bare = url.query().is_none() && url.fragment().is_none() && url.path() == "/";
+    match url.scheme() == "https" && url.has_host() && url.username().is_empty() && bare {
+        true => Ok(text.trim_end_matches('/').to_owned()),
+        false => Err("it must be https://HOST or https://HOST:PORT".to_owned()),
+    }
 }
 
 /// A network, or one address.

@@ -8,7 +8,10 @@ use edgeformer_proto::ids::TenantId;
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::scope::{InstallationScope, Scope, TenantScope};
-use crate::store::{Store, StoreError, idempotency, login_sessions, telemetry, tenants};
+use crate::store::{
+    Store, StoreError, device_logins, idempotency, login_sessions, sso_logins, telemetry, tenants,
+    user_identities,
+};
 use crate::tenancy::purge;
 
 /// Nothing it removes is urgent.
@@ -81,7 +84,10 @@ async fn forget_log_ins(
     now: Timestamp,
 ) -> Result<u64, StoreError> {
     let mut write = store.write_observation(scope).await?;
-    let forgotten = login_sessions::forget(&mut write, now.minus(LOG_IN_KEPT)).await?;
+    let mut forgotten = login_sessions::forget(&mut write, now.minus(LOG_IN_KEPT)).await?;
+    forgotten += sso_logins::forget(&mut write, now).await?;
+    forgotten += device_logins::forget(&mut write, now).await?;
+    forgotten += user_identities::forget_uses(&mut write, now).await?;
     write.commit(now).await?;
     Ok(forgotten)
 }

@@ -26,6 +26,7 @@ pub mod jose;
 pub mod kept;
 pub mod listener;
 pub mod login_session;
+pub mod oidc;
 pub mod outbound;
 pub mod policy;
 pub mod problem;

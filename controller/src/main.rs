@@ -105,6 +105,7 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         ready_file: args.ready_file,
         cert_lifetime: args.cert_lifetime_s.map(Duration::from_secs),
         device_url: args.device_url,
+        public_url: args.public_url,
         outbound,
     };
     serve::serve(&settings).await.context("the controller cannot serve")

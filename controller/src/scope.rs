@@ -8,8 +8,10 @@ use std::sync::Arc;
 use edgeformer_proto::ids::{ApprovalId, AuditId, DeviceId, TenantId, UserId};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Timestamp;
 use crate::policy::{
-    Action, Asker, Authentication, Facts, Principal, Refused, Role, Subject, TokenScopes,
+    Action, Asker, AuthMethod, Authentication, Facts, Principal, Refused, Role, Subject,
+    TokenScopes,
 };
 
 /// Who did it, for the audit log.
@@ -158,6 +160,22 @@ impl TenantScope {
     pub fn logging_in(tenant: TenantId, user: UserId, name: &str, origin: Origin) -> Self {
         let actor = Actor { kind: ActorKind::User, id: user.to_string(), name: name.to_owned() };
         Self { tenant, context: Context::new(actor, origin, "public".into()) }
+    }
+
+    /// The same, once they proved who they are.
+    #[must_use]
+    pub fn proved(mut self, method: AuthMethod, at: Timestamp) -> Self {
+        self.context.authentication =
+            Some(Authentication { method, at, session: None, token: None });
+        self
+    }
+
+    /// For a component that works on a request of somebody who is not known.
+    pub fn for_request(tenant: TenantId, component: &'static str, origin: &Origin) -> Self {
+        let mut scope = Self::system(tenant, component);
+        scope.context.origin.request_id.clone_from(&origin.request_id);
+        scope.context.origin.trace_id.clone_from(&origin.trace_id);
+        scope
     }
 
     /// For a component of the controller that works through a tenant's data, e.g. "planner".

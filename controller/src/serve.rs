@@ -107,6 +107,8 @@ pub struct Settings {
     pub cert_lifetime: Option<Duration>,
     /// URL shown for devices instead of the listener's own.
     pub device_url: Option<String>,
+    /// URL under which people reach this controller instead of the admin listener's own.
+    pub public_url: Option<String>,
     /// What settings of tenants may name beyond public addresses.
     pub outbound: OutboundRules,
 }
@@ -200,6 +202,7 @@ pub async fn serve(settings: &Settings) -> Result<(), ServeError> {
 
     let (admin_url, device_url) = (url_of(admin_address), url_of(device_address));
     let device_url = settings.device_url.clone().unwrap_or(device_url);
+    app.set_public_url(settings.public_url.as_deref().unwrap_or(&admin_url));
     announce(settings, &admin_url, &device_url)?;
     tracing::info!(%admin_url, %device_url, %trust_domain, "serving");
     tokio::select! {

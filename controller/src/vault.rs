@@ -74,6 +74,10 @@ pub enum SecretKind {
     TotpSecret,
     /// The answer to a request with an idempotency key: it may hold a token that is shown once.
     Answer,
+    /// What the controller proves itself with to an OpenID provider.
+    ClientSecret,
+    /// What an OpenID provider said at a log-in: it is shown to it again at the log-out.
+    IdToken,
 }
 
 impl fmt::Display for SecretKind {
@@ -89,6 +93,8 @@ impl fmt::Display for SecretKind {
             Self::SessionKey => "session key",
             Self::TotpSecret => "TOTP secret",
             Self::Answer => "stored answer",
+            Self::ClientSecret => "client secret",
+            Self::IdToken => "ID token",
         })
     }
 }

@@ -95,6 +95,10 @@ ids! {
     ApprovalId "approval";
     /// An OpenID provider that a tenant trusts.
     IdentityProviderId "identity provider";
+    /// A program that waits for a person to let it log in.
+    DeviceLoginId "device log-in";
+    /// A rule that lets another system's tokens stand for a service account.
+    FederationRuleId "federation rule";
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Secrets that people copy: API tokens `efp_…`, enrolment tokens `efe_…`, a device's local keys
-//! `efl_…`, refresh tokens of log-ins `efr_…` and invitations `efi_…`. A checksum tells a typing error from a wrong token without a look-up; only the SHA-256 of
-//! a token is ever stored where it is checked.
+//! `efl_…`, refresh tokens of log-ins `efr_…`, invitations `efi_…`, browsers' log-ins `efb_…` and waiting
+//! log-ins of command lines `efd_…`. A checksum tells a typing error from a wrong token without a
+//! look-up; only the SHA-256 of a token is ever stored where it is checked.
 //!
 //! Prefix (4) ‖ 30 base62 characters ‖ CRC-32 of all before it as 6 base62 digits, most significant
 //! first.
@@ -22,6 +23,10 @@ pub enum Kind {
     Refresh,
     /// Sets a user's password, once.
     Invitation,
+    /// A log-in session of a browser, in its cookie.
+    Browser,
+    /// With which a command line asks whether a person let it log in.
+    DeviceLogin,
 }
 
 impl Kind {
@@ -33,6 +38,8 @@ impl Kind {
             Self::Local => "efl_",
             Self::Refresh => "efr_",
             Self::Invitation => "efi_",
+            Self::Browser => "efb_",
+            Self::DeviceLogin => "efd_",
         }
     }
 
@@ -44,11 +51,20 @@ impl Kind {
             Self::Local => "a local key of a device (efl_…)",
             Self::Refresh => "a refresh token of a log-in (efr_…)",
             Self::Invitation => "an invitation to set a password (efi_…)",
+            Self::Browser => "a browser's log-in (efb_…)",
+            Self::DeviceLogin => "a command line's waiting log-in (efd_…)",
         }
     }
 
-    const ALL: [Self; 5] =
-        [Self::Api, Self::Enrolment, Self::Local, Self::Refresh, Self::Invitation];
+    const ALL: [Self; 7] = [
+        Self::Api,
+        Self::Enrolment,
+        Self::Local,
+        Self::Refresh,
+        Self::Invitation,
+        Self::Browser,
+        Self::DeviceLogin,
+    ];
 }
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";

@@ -95,7 +95,7 @@ pub async fn log_in(
         () => match second_factor(app, &mut write, &user, attempt.code.as_deref(), now).await? {
             Second::Fits(method) => {
                 users::note_login(&mut write, user.id, 0, Timestamp(0), Some(now)).await?;
-                let proved = Proved { user, method };
+                let proved = Proved { user, method, via: None };
                 let issued =
                     login_session::begin(&signer, &mut write, proved, &origin, now).await?;
                 let after = json!({"session": issued.session, "method": method.as_str()});
@@ -131,7 +131,8 @@ async fn find(app: &App, attempt: &Attempt) -> Result<Option<(TenantScope, User)
     Ok(user.map(|user| (scope, user)))
 }
 
-async fn standing(
+/// Whether a tenant's people may come in.
+pub(crate) async fn standing(
     app: &App,
     tenant: TenantId,
     now: Timestamp,

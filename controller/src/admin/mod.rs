@@ -9,6 +9,7 @@ pub mod enrolment_tokens;
 pub mod erasures;
 pub mod explain;
 pub mod groups;
+pub mod identity_providers;
 pub mod policies;
 pub mod service_accounts;
 pub mod telemetry;

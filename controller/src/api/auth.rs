@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
 use super::request::RequestInfo;
-use super::{admission, consent, idempotency};
+use super::{admission, browser, consent, idempotency};
 use crate::app::App;
 use crate::audit::{Intent, Outcome, Resource};
 use crate::login_session;
@@ -48,7 +48,7 @@ pub(super) async fn guard(
         .ok_or_else(|| Problem::internal(&"a route is not mounted under the API"))?;
     let info = request.extensions().get::<RequestInfo>().cloned().unwrap_or_default();
     let knock = admission::knock(&app, action, request.headers(), &info).await?;
-    let outcome = authenticate(&app, request.headers()).await;
+    let outcome = authenticate(&app, request.method(), request.headers()).await;
     let (principal, place) = knock.authenticated(&app, &info, outcome)?;
     // What takes minutes does not take a place from what takes milliseconds.
     let _place = Some(place).filter(|_| !is_long(action));
@@ -168,11 +168,17 @@ async fn record(app: &App, recorder: &Granted, intent: Intent) -> Result<(), Pro
     Ok(())
 }
 
-/// The principal that a request's token stands for.
-pub async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Principal, Problem> {
-    let header = headers.get(header::AUTHORIZATION).ok_or_else(|| {
-        Problem::unauthenticated("send an API token: `Authorization: Bearer efp_…`")
-    })?;
+/// The principal that a request's token stands for, or a browser's cookie.
+pub async fn authenticate(
+    app: &App,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Principal, Problem> {
+    let Some(header) = headers.get(header::AUTHORIZATION) else {
+        let found = browser::authenticate(app, method, headers).await?;
+        let nothing = "send an API token: `Authorization: Bearer efp_…`";
+        return found.ok_or_else(|| Problem::unauthenticated(nothing));
+    };
     let text = header
         .to_str()
         .ok()

@@ -28,6 +28,29 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     }
 }
 
+/// A body as HTML forms send it.
+#[derive(Debug)]
+pub struct Form<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Form<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &App) -> Result<Self, Problem> {
+        match axum::Form::<T>::from_request(request, state).await {
+            Ok(axum::Form(body)) => Ok(Self(body)),
+            Err(rejection) => {
+                let code = match rejection.status() {
+                    StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported_media_type",
+                    StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+                    StatusCode::UNPROCESSABLE_ENTITY => "invalid",
+                    _ => "bad_request",
+                };
+                Err(Problem::new(rejection.status(), code, rejection.body_text()))
+            }
+        }
+    }
+}
+
 fn bad_json(rejection: &JsonRejection) -> Problem {
     let code = match rejection {
         JsonRejection::JsonDataError(_) => "invalid",

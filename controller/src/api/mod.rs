@@ -9,7 +9,9 @@ mod audit_export;
 mod audit_proofs;
 mod audit_witnesses;
 pub mod auth;
+mod browser;
 mod consent;
+mod device_login;
 pub mod devices;
 pub mod enrolment_tokens;
 mod erasures;
@@ -17,7 +19,9 @@ pub mod etag;
 pub mod extract;
 mod groups;
 mod health;
+mod html;
 mod idempotency;
+mod identity_providers;
 mod login;
 pub mod models;
 pub mod page;
@@ -26,6 +30,7 @@ pub mod request;
 pub mod rollouts;
 pub mod route;
 mod service_accounts;
+mod sso;
 pub mod telemetry;
 mod tenant_lifecycle;
 pub mod tenants;
@@ -79,6 +84,9 @@ fn routes() -> Routes {
         .merge(users::routes())
         .merge(groups::routes())
         .merge(service_accounts::routes())
+        .merge(identity_providers::routes())
+        .merge(sso::routes())
+        .merge(device_login::routes())
 }
 
 fn parts() -> (Router<App>, utoipa::openapi::OpenApi) {

@@ -1,10 +1,12 @@
 //! Log-ins as sessions: a short-lived signed access token, and a refresh token that changes with every
 //! use. A refresh token that is used again after it was changed was stolen, or its answer was: the
 //! session ends. Access tokens are checked against the session on every request, so ending one holds
-//! at once.
+//! at once. A browser has one opaque secret in a cookie instead of the two tokens (see [`browser`]).
 
+pub mod browser;
 pub mod keys;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use edgeformer_proto::ids::{SessionId, TenantId, UserId};
@@ -19,11 +21,12 @@ use crate::audit::{Intent, Outcome, Resource};
 use crate::clock::Timestamp;
 use crate::error::AppError;
 use crate::jose;
-use crate::policy::{Action, AuthMethod, Authentication, Principal, Subject};
+use crate::oidc;
+use crate::policy::{Action, AuthMethod, Authentication, Principal, Role, Subject};
 use crate::scope::{InstallationScope, Origin, TenantScope};
-use crate::store::login_sessions::{self as rows, Ending, LoginSession, Presented};
+use crate::store::login_sessions::{self as rows, Ending, LoginSession, Presented, Via};
 use crate::store::users::{self, User};
-use crate::store::{StoreError, Write, installation};
+use crate::store::{Read, StoreError, Write, installation};
 
 /// Life of an access token.
 pub const ACCESS_LIFE: Duration = Duration::from_secs(10 * 60);
@@ -82,6 +85,8 @@ pub struct Proved {
     pub user: User,
     /// How.
     pub method: AuthMethod,
+    /// At which provider.
+    pub via: Option<Via>,
 }
 
 /// What access tokens are signed with. Got before a transaction is begun: it may need one itself.
@@ -133,10 +138,33 @@ pub async fn begin(
     now: Timestamp,
 ) -> Result<Issued, AppError> {
     let refresh = Token::mint(Kind::Refresh);
+    let user = proved.user.clone();
+    let session = open_session(write, proved, &refresh, origin, now).await?;
+    let tenant = write.scope().tenant();
+    let access = signer.sign(tenant, &session, now)?;
+    Ok(Issued {
+        session: session.id,
+        user,
+        access,
+        access_life: ACCESS_LIFE,
+        refresh,
+        ends_at: session.ends_at,
+    })
+}
+
+/// Keeps a session that goes on with `secret`.
+async fn open_session(
+    write: &mut Write<TenantScope>,
+    proved: Proved,
+    secret: &Token,
+    origin: &Origin,
+    now: Timestamp,
+) -> Result<LoginSession, AppError> {
     let session = LoginSession {
         id: SessionId::new(),
         user: proved.user.id,
         method: proved.method,
+        via: proved.via,
         source: origin.source.clone(),
         signed_in_at: now,
         rotated_at: now,
@@ -144,17 +172,8 @@ pub async fn begin(
         ends_at: now.plus(LIFE),
         ended_at: None,
     };
-    rows::insert(write, &session, &refresh.sha256()).await?;
-    let tenant = write.scope().tenant();
-    let access = signer.sign(tenant, &session, now)?;
-    Ok(Issued {
-        session: session.id,
-        user: proved.user,
-        access,
-        access_life: ACCESS_LIFE,
-        refresh,
-        ends_at: session.ends_at,
-    })
+    rows::insert(write, &session, &secret.sha256()).await?;
+    Ok(session)
 }
 
 async fn issuer(app: &App) -> Result<String, AppError> {
@@ -203,16 +222,31 @@ pub async fn authenticate(app: &App, token: &str) -> Result<Option<Principal>, A
     let Some(session) = session.filter(|s| s.lasts(now) && s.user == claims.sub) else {
         return Ok(None);
     };
-    let Some(user) = users::get(&mut read, claims.sub).await?.filter(|user| user.active) else {
+    principal(&mut read, session).await
+}
+
+/// The principal of a session that lasts, if its user may log in and its provider is still trusted.
+async fn principal(
+    read: &mut Read<TenantScope>,
+    session: LoginSession,
+) -> Result<Option<Principal>, AppError> {
+    let Some(user) = users::get(read, session.user).await?.filter(|user| user.active) else {
         return Ok(None);
     };
-    let (by_group, groups) = users::groups(&mut read, user.id).await?;
+    let (by_group, groups) = users::groups(read, user.id).await?;
+    let mut roles: BTreeSet<Role> = user.roles.union(&by_group).copied().collect();
+    if let Some(via) = &session.via {
+        match oidc::roles::of_user(read, via.provider, user.id).await? {
+            Some(by_provider) => roles.extend(by_provider),
+            None => return Ok(None),
+        }
+    }
     Ok(Some(Principal {
         subject: Subject::User(user.id),
         name: user.display_name,
-        roles: user.roles.union(&by_group).copied().collect(),
+        roles,
         groups,
-        tenant: Some(claims.tid),
+        tenant: Some(read.scope().tenant()),
         authentication: Authentication {
             method: session.method,
             at: session.signed_in_at,
@@ -302,9 +336,14 @@ pub async fn end(
     because: &'static str,
 ) -> Result<u64, AppError> {
     let now = app.now();
-    let resource = match which {
+    let resource = match &which {
         Ending::One(id) => Resource::new("session", id),
-        Ending::AllOf(user) | Ending::OthersOf(user, _) => Resource::new("user", user),
+        Ending::AllOf(user) | Ending::OthersOf(user, _) | Ending::OfUserFrom(_, user) => {
+            Resource::new("user", user)
+        }
+        Ending::From(provider) | Ending::FromSession(provider, _) => {
+            Resource::new("identity_provider", provider)
+        }
     };
     let mut write = app.store.write(scope, Intent::new(action, resource)).await?;
     let ended = rows::end(&mut write, which, because, now).await?;

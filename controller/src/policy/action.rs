@@ -147,6 +147,12 @@ actions! {
     SessionCreate = "session:create", Public;
     /// Goes on with a log-in.
     SessionRefresh = "session:refresh", Public;
+    /// Lets a waiting command line log in as oneself.
+    SessionDelegate = "session:delegate", Public;
+    /// A browser logs out.
+    SessionEnd = "session:end", Public;
+    /// An identity provider ends the log-ins that came from it.
+    SessionProviderEnd = "session:provider_end", Public;
     /// Sets a password with an invitation.
     PasswordSet = "password:set", Public;
     /// Looks at its own log-ins and logs out.
@@ -183,6 +189,14 @@ actions! {
     ServiceAccountRead = "service_account:read", Read;
     /// Changes a service account: name, roles, whether it works.
     ServiceAccountUpdate = "service_account:update", Write;
+    /// Lists and shows identity providers.
+    IdentityProviderRead = "identity_provider:read", Read;
+    /// Makes an identity provider.
+    IdentityProviderCreate = "identity_provider:create", Govern;
+    /// Changes an identity provider.
+    IdentityProviderUpdate = "identity_provider:update", Govern;
+    /// Removes an identity provider; its log-ins end.
+    IdentityProviderDelete = "identity_provider:delete", Govern;
     /// Makes an API token.
     TokenCreate = "token:create", Write;
     /// Lists API tokens.

@@ -1,6 +1,6 @@
 //! Log-ins, and the keys that sign their access tokens.
 
-use edgeformer_proto::ids::{SessionId, TenantId, UserId};
+use edgeformer_proto::ids::{IdentityProviderId, SessionId, TenantId, UserId};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
@@ -8,6 +8,17 @@ use super::{Conn, StoreError, Write, parse_id};
 use crate::clock::Timestamp;
 use crate::policy::AuthMethod;
 use crate::scope::{InstallationScope, TenantScope};
+
+/// The provider at which somebody logged in.
+#[derive(Debug, Clone)]
+pub struct Via {
+    /// Which.
+    pub provider: IdentityProviderId,
+    /// What the provider calls the session there; empty if it does not say.
+    pub sid: String,
+    /// Its ID token, wrapped, for logging out there too.
+    pub wrapped_id_token: Option<Vec<u8>>,
+}
 
 /// A log-in.
 #[derive(Debug, Clone)]
@@ -18,6 +29,8 @@ pub struct LoginSession {
     pub user: UserId,
     /// How the user proved who they are.
     pub method: AuthMethod,
+    /// At which provider; none for those with a password here.
+    pub via: Option<Via>,
     /// Address of the log-in.
     pub source: String,
     /// When.
@@ -40,12 +53,23 @@ impl LoginSession {
 }
 
 const COLUMNS: &str = "tenant_id, id, user_id, method, source, signed_in_at_us, rotated_at_us, \
-                       idle_ends_at_us, ends_at_us, ended_at_us";
+                       idle_ends_at_us, ends_at_us, ended_at_us, provider_id, provider_sid, \
+                       wrapped_id_token";
 
 fn read(row: &AnyRow) -> Result<LoginSession, StoreError> {
     let id: String = row.get("id");
     let method: String = row.get("method");
+    let provider: String = row.get("provider_id");
+    let via = match provider.as_str() {
+        "" => None,
+        provider => Some(Via {
+            provider: parse_id("login_sessions", provider)?,
+            sid: row.get("provider_sid"),
+            wrapped_id_token: row.get("wrapped_id_token"),
+        }),
+    };
     Ok(LoginSession {
+        via,
         user: parse_id("login_sessions", &row.get::<String, _>("user_id"))?,
         method: AuthMethod::parse(&method).ok_or_else(|| StoreError::Damaged {
             table: "login_sessions",
@@ -68,11 +92,12 @@ pub async fn insert(
     session: &LoginSession,
     secret_sha256: &[u8; 32],
 ) -> Result<(), StoreError> {
-    let key = write.key();
+    let (key, via) = (write.key(), session.via.as_ref());
     sqlx::query(
         "INSERT INTO login_sessions (tenant_id, id, user_id, method, source, signed_in_at_us, \
-         secret_sha256, rotated_at_us, idle_ends_at_us, ends_at_us, ended_because) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '')",
+         secret_sha256, rotated_at_us, idle_ends_at_us, ends_at_us, ended_because, provider_id, \
+         provider_sid, wrapped_id_token) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '', $11, $12, $13)",
     )
     .bind(key)
     .bind(session.id.to_string())
@@ -84,6 +109,9 @@ pub async fn insert(
     .bind(session.rotated_at.0)
     .bind(session.idle_ends_at.0)
     .bind(session.ends_at.0)
+    .bind(via.map(|via| via.provider.to_string()).unwrap_or_default())
+    .bind(via.map(|via| via.sid.clone()).unwrap_or_default())
+    .bind(via.and_then(|via| via.wrapped_id_token.clone()))
     .execute(write.db())
     .await
     .map_err(StoreError::doing("adding a log-in"))?;
@@ -168,8 +196,30 @@ pub async fn rotate(
     Ok(done.rows_affected() == 1)
 }
 
+/// Puts the end by idleness off: for log-ins whose secret does not change with use.
+pub async fn touch(
+    write: &mut Write<TenantScope>,
+    id: SessionId,
+    now: Timestamp,
+    idle_ends_at: Timestamp,
+) -> Result<(), StoreError> {
+    let key = write.key();
+    sqlx::query(
+        "UPDATE login_sessions SET rotated_at_us = $3, idle_ends_at_us = $4 \
+         WHERE tenant_id = $1 AND id = $2 AND ended_at_us IS NULL",
+    )
+    .bind(key)
+    .bind(id.to_string())
+    .bind(now.0)
+    .bind(idle_ends_at.0)
+    .execute(write.db())
+    .await
+    .map_err(StoreError::doing("going on with a log-in"))?;
+    Ok(())
+}
+
 /// Which log-ins are ended.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Ending {
     /// This one.
     One(SessionId),
@@ -177,6 +227,12 @@ pub enum Ending {
     AllOf(UserId),
     /// All of a user but this one.
     OthersOf(UserId, SessionId),
+    /// All that came from a provider.
+    From(IdentityProviderId),
+    /// All that came from one session at a provider.
+    FromSession(IdentityProviderId, String),
+    /// All of a user that came from a provider.
+    OfUserFrom(IdentityProviderId, UserId),
 }
 
 /// Ends log-ins that last. Returns how many.
@@ -193,10 +249,19 @@ pub async fn end(
         Ending::OthersOf(user, id) => {
             ("user_id = $4 AND id <> $5", user.to_string(), id.to_string())
         }
+        Ending::From(provider) => {
+            ("provider_id = $4 AND $5 = ''", provider.to_string(), String::new())
+        }
+        Ending::FromSession(provider, sid) => {
+            ("provider_id = $4 AND provider_sid = $5", provider.to_string(), sid)
+        }
+        Ending::OfUserFrom(provider, user) => {
+            ("provider_id = $4 AND user_id = $5", provider.to_string(), user.to_string())
+        }
     };
     // Safe: the condition is one of the literals above.
     let sql = format!(
-        "UPDATE login_sessions SET ended_at_us = $2, ended_because = $3 \
+        "UPDATE login_sessions SET ended_at_us = $2, ended_because = $3, wrapped_id_token = NULL \
          WHERE tenant_id = $1 AND ended_at_us IS NULL AND {condition}"
     );
     let done = sqlx::query(AssertSqlSafe(sql))

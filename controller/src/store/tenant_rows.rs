@@ -15,8 +15,8 @@ use super::{Backend, Conn, StoreError, Write};
 use crate::scope::TenantScope;
 
 /// Tables without anything worth keeping: answers that are kept for a day for those who repeat a
-/// request, and may hold what was shown once.
-const PASSING: &[&str] = &["idempotency_keys"];
+/// request, and may hold what was shown once; log-ins that are under way.
+const PASSING: &[&str] = &["device_logins", "foreign_token_uses", "idempotency_keys", "sso_logins"];
 /// A column whose name has one of these is withheld, so that a later table's secrets are too.
 const SECRET: &[&str] =
     &["wrapped", "secret", "password", "salt", "token", "key", "hash", "code", "sha256"];

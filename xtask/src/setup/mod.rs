@@ -4,6 +4,7 @@
 mod debian;
 mod deny;
 mod model;
+mod node;
 mod python;
 
 use std::fs::{self, File};
@@ -25,6 +26,8 @@ pub struct Tools {
     pub python: PathBuf,
     /// SmolLM2-135M-Instruct, GGUF Q4_1.
     pub model: PathBuf,
+    /// Folder with the OpenID provider that tests log in at; only for tests.
+    pub oidc: Option<PathBuf>,
     /// Directory of `initdb`, `postgres` and `pg_ctl`; only looked for when asked.
     pub postgres_bin: Option<PathBuf>,
 }
@@ -52,11 +55,18 @@ pub fn run(needs: Needs) -> Result<Tools> {
         waiting("Go, which verifies the audit log", debian::go)
             .context("setup: Go for the audit log's tests")?;
     }
+    let oidc = match needs {
+        Needs::Demo => None,
+        Needs::Tests => Some(
+            waiting("Node.js packages: an OpenID provider", node::oidc)
+                .context("setup: the OpenID provider for the log-in's tests")?,
+        ),
+    };
     let python = waiting("Python environment with the openai client", python::python)
         .context("setup: Python environment")?;
     let model = waiting("model SmolLM2-135M-Instruct (98 MB)", model::model)
         .context("setup: demonstration model")?;
-    Ok(Tools { python, model, postgres_bin })
+    Ok(Tools { python, model, oidc, postgres_bin })
 }
 
 /// Two setups at once would write the same files; the second waits for the first.

@@ -8,6 +8,7 @@ mod audit_proofs;
 mod document;
 mod idempotency;
 mod isolation;
+mod oidc;
 mod policies;
 mod problems;
 mod programs;

@@ -1,6 +1,7 @@
 //! Databases and controllers for tests: each test gets its own, and nothing is left behind.
 
 pub(crate) mod db;
+pub(crate) mod oidc;
 pub(crate) mod rest;
 pub(crate) mod tables;
 pub(crate) mod witness;

@@ -50,6 +50,9 @@ impl Answer {
     }
 }
 
+/// Under which people would reach it.
+pub(crate) const PUBLIC_URL: &str = "https://fleet.example";
+
 /// An installation and its API.
 pub(crate) struct Rest {
     pub(crate) app: App,
@@ -75,6 +78,7 @@ impl Rest {
         Self::start_with(database_url, OutboundRules { allow, ca_pem: None }).await
     }
 
+    /// That may ask others within these rules.
     pub(crate) async fn start_with(database_url: Option<String>, outbound: OutboundRules) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let data = DataDir::new(&dir.path().join("data")).unwrap();
@@ -98,6 +102,7 @@ impl Rest {
         });
         let installation_token = std::fs::read_to_string(data.admin_token()).unwrap();
         let installation_token = installation_token.trim().to_owned();
+        app.set_public_url(PUBLIC_URL);
         Self { router: api::router(app.clone()), app, clock, installation_token, dir }
     }
 
