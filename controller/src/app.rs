@@ -4,7 +4,7 @@
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use edgeformer_proto::ids::{DeviceId, TenantId};
+use edgeformer_proto::ids::{AuditId, DeviceId, TenantId};
 use tokio::sync::{Notify, OnceCell, broadcast};
 
 use crate::account::Accounts;
@@ -32,6 +32,8 @@ pub struct Nudges {
     pub audit: Notify,
     /// A log signed something that witnesses may cosign.
     pub witnesses: Notify,
+    /// A log has records that sinks may get.
+    pub sinks: Notify,
     /// Something that rollouts depend on changed.
     pub rollouts: Notify,
     /// A device's desired state or standing changed.
@@ -43,6 +45,7 @@ impl Default for Nudges {
         Self {
             audit: Notify::new(),
             witnesses: Notify::new(),
+            sinks: Notify::new(),
             rollouts: Notify::new(),
             devices: broadcast::channel(DEVICE_NUDGES).0,
         }
@@ -90,6 +93,7 @@ struct Shared {
     providers: Providers,
     public_url: OnceLock<String>,
     quota: Quota,
+    instance: String,
 }
 
 impl App {
@@ -106,6 +110,7 @@ impl App {
             providers: Providers::default(),
             public_url: OnceLock::new(),
             quota: Quota::default(),
+            instance: AuditId::new().to_string(),
         }))
     }
 
@@ -160,6 +165,11 @@ impl App {
     /// The tenants' states and limits.
     pub fn tenants(&self) -> &TenantBook {
         &self.0.tenants
+    }
+
+    /// This controller, to others on the same database; made up when it starts.
+    pub fn instance(&self) -> &str {
+        &self.0.instance
     }
 
     /// What is shared between the tenants.

@@ -183,6 +183,7 @@ pub async fn serve(settings: &Settings) -> Result<(), ServeError> {
     let mut background = JoinSet::new();
     background.spawn(audit::sequencer::run(app.clone()));
     background.spawn(audit::witnessing::run(app.clone()));
+    background.spawn(audit::sinks::run(app.clone()));
     background.spawn(housekeeping::run(app.clone()));
     background.spawn(identity.run(app.clone()));
     let mut draining = JoinSet::new();

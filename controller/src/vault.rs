@@ -72,6 +72,8 @@ pub enum SecretKind {
     SessionKey,
     /// A user's secret for one-time codes (20 bytes).
     TotpSecret,
+    /// Private key of a sink: of its client certificate (PEM), or that signs batches (PKCS#8).
+    SinkKey,
     /// The answer to a request with an idempotency key: it may hold a token that is shown once.
     Answer,
     /// What the controller proves itself with to an OpenID provider.
@@ -92,6 +94,7 @@ impl fmt::Display for SecretKind {
             Self::AuditLogKey => "audit log key",
             Self::SessionKey => "session key",
             Self::TotpSecret => "TOTP secret",
+            Self::SinkKey => "sink key",
             Self::Answer => "stored answer",
             Self::ClientSecret => "client secret",
             Self::IdToken => "ID token",

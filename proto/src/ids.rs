@@ -79,6 +79,8 @@ ids! {
     TokenId "token";
     /// An audit record.
     AuditId "audit";
+    /// Where an audit log is streamed to.
+    SinkId "sink";
     /// A witness of an audit log.
     WitnessId "witness";
     /// A person of one tenant.

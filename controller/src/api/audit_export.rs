@@ -11,12 +11,10 @@ use futures::stream;
 use serde::Deserialize;
 use utoipa_axum::routes;
 
-use super::audit::AuditRecord;
 use super::extract::InQuery;
 use super::route::Routes;
 use crate::app::App;
-use crate::audit::Event;
-use crate::audit::export::{Format, Log, cef, ocsf, syslog};
+use crate::audit::export::{Format, Log, line};
 use crate::error::AppError;
 use crate::policy::Action;
 use crate::problem::Problem;
@@ -105,17 +103,4 @@ impl Reader {
             tokio::time::sleep(FOLLOW_INTERVAL).await;
         }
     }
-}
-
-/// One record with its end of line.
-pub(crate) fn line(event: Event, log: &Log, format: Format) -> String {
-    let text = match format {
-        Format::JsonLines => {
-            serde_json::to_string(&AuditRecord::from(event)).expect("a record has string keys only")
-        }
-        Format::Ocsf => ocsf::event(&event, log).to_string(),
-        Format::Cef => cef::line(&event, log),
-        Format::Rfc5424 => syslog::message(&event, log),
-    };
-    text + "\n"
 }

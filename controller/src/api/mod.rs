@@ -7,6 +7,7 @@ mod approvals;
 pub mod audit;
 mod audit_export;
 mod audit_proofs;
+mod audit_sinks;
 mod audit_witnesses;
 pub mod auth;
 mod browser;

@@ -7,6 +7,7 @@ pub mod export;
 pub mod record;
 pub mod seal;
 pub mod sequencer;
+pub mod sinks;
 pub mod tree;
 pub mod witnessing;
 

@@ -32,7 +32,10 @@ pub async fn run(app: App) {
         } else {
             match checkpointer::sign_all(&app).await {
                 Ok(0) => {}
-                Ok(_) => app.nudges.witnesses.notify_one(),
+                Ok(_) => {
+                    app.nudges.witnesses.notify_one();
+                    app.nudges.sinks.notify_one();
+                }
                 Err(error) => {
                     tracing::error!(%error, "the audit log is not being signed; trying again");
                 }

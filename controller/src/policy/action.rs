@@ -245,6 +245,14 @@ actions! {
     AuditWitnessDelete = "audit_witness:delete", Write;
     /// A witness holds another history of the log.
     AuditWitnessContradict = "audit_witness:contradict", Internal;
+    /// Looks at the sinks of the audit log.
+    AuditSinkRead = "audit_sink:read", Audit;
+    /// Has the audit log streamed to a sink.
+    AuditSinkCreate = "audit_sink:create", Write;
+    /// Changes or stops a sink.
+    AuditSinkUpdate = "audit_sink:update", Write;
+    /// Removes a sink.
+    AuditSinkDelete = "audit_sink:delete", Write;
     /// Looks at what erasing a person takes.
     ErasurePreview = "erasure:preview", Audit;
     /// Erases a person from what stands beside the audit log.

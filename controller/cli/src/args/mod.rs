@@ -7,6 +7,7 @@ pub mod policy;
 pub mod program;
 pub mod reports;
 pub mod rollout;
+pub mod sink;
 pub mod tenant;
 pub mod value;
 pub mod witness;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
 
+use super::sink::Sink;
 use super::witness::Witness;
 use super::{Consent, Limit, value};
 
@@ -146,6 +147,9 @@ Examples:
     /// Witnesses: others who sign that the log only grew
     #[command(subcommand)]
     Witness(Witness),
+    /// Sinks: other systems that the log is streamed to
+    #[command(subcommand)]
+    Sink(Sink),
     /// Erase a person: names, addresses and details beside the log go, the log stays valid
     #[command(after_help = "\
 Examples:

@@ -166,6 +166,11 @@ endpoints! {
     MOVE_WITNESS: PATCH "/audit/witnesses/{id}" []
         AuditWitnessEdit => AuditWitness, "change the witness";
     REMOVE_WITNESS: DELETE "/audit/witnesses/{id}" [] Nothing => Nothing, "remove the witness";
+    LIST_SINKS: GET "/audit/sinks" [] Nothing => Whole<AuditSink>, "list sinks";
+    GET_SINK: GET "/audit/sinks/{id}" [] Nothing => AuditSink, "read the sink";
+    ADD_SINK: POST "/audit/sinks" [] AuditSinkCreate => AuditSink, "add the sink";
+    CHANGE_SINK: PATCH "/audit/sinks/{id}" [] AuditSinkEdit => AuditSink, "change the sink";
+    REMOVE_SINK: DELETE "/audit/sinks/{id}" [] Nothing => Nothing, "remove the sink";
     PREVIEW_ERASURE: GET "/audit/erasures/preview" ["subject"]
         Nothing => Erasure, "look at the erasure";
     ERASE: POST "/audit/erasures" [] ErasureCreate => Erasure, "erase";

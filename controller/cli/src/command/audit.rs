@@ -69,6 +69,7 @@ pub async fn run(context: &Context, command: Audit) -> Result<Exit, Failure> {
         }
         Audit::Proof { sequence, key } => proof(context, sequence, &key).await?,
         Audit::Watch { checkpoint, key } => watch(context, &checkpoint, &key).await?,
+        Audit::Sink(command) => super::sink::run(context, command).await?,
         Audit::Witness(command) => super::witness::run(context, command).await?,
         Audit::Verify { .. } => unreachable!("it needs no controller"),
         Audit::Head => {

@@ -14,6 +14,7 @@ mod policy;
 mod program;
 mod report;
 mod rollout;
+mod sink;
 mod tenant;
 mod witness;
 

@@ -10,6 +10,7 @@ pub mod policy;
 pub mod program;
 pub mod report;
 pub mod rollout;
+pub mod sink;
 pub mod tenant;
 #[cfg(test)]
 pub mod tests;

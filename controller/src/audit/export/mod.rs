@@ -2,6 +2,7 @@
 //! [`Event`]; it must carry the record's id and place, so that a line can be found in the log again.
 
 pub mod cef;
+pub mod json;
 pub mod ocsf;
 pub mod syslog;
 
@@ -60,6 +61,18 @@ pub struct Log {
     pub trust_domain: String,
     /// Tenant id; empty for the installation's own log.
     pub tenant: String,
+}
+
+/// One record with its end of line.
+pub fn line(event: Event, log: &Log, format: Format) -> String {
+    let text = match format {
+        Format::JsonLines => serde_json::to_string(&json::AuditRecord::from(event))
+            .expect("a record has string keys only"),
+        Format::Ocsf => ocsf::event(&event, log).to_string(),
+        Format::Cef => cef::line(&event, log),
+        Format::Rfc5424 => syslog::message(&event, log),
+    };
+    text + "\n"
 }
 
 /// Version of the program in every export.

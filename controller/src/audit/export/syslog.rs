@@ -1,6 +1,6 @@
 //! The syslog protocol (RFC 5424) with structured data, and its framing over TLS (RFC 5425).
 
-use super::{Log, loudness, sentence, subjects_erased, who};
+use super::{Format, Log, line, loudness, sentence, subjects_erased, who};
 use crate::audit::event::Event;
 
 /// "log audit" of RFC 5424 table 1.
@@ -9,6 +9,9 @@ const FACILITY: u32 = 13;
 const SEVERITY: [u32; 3] = [6, 5, 4];
 /// Receivers need not take more than this of one message (RFC 5425 section 4.3.1: 8192 should).
 const MAX_MESSAGE_BYTES: usize = 8192;
+/// Longest text of another format inside a message. What is longer is told in a sentence instead, with
+/// the record's id, and never cut in the middle of it.
+const MAX_CARRIED_BYTES: usize = 64 << 10;
 /// Longest value of a parameter: an awkward name does not push the sentence out.
 const MAX_PARAM_CHARS: usize = 256;
 /// 32473 is the enterprise number that RFC 5612 keeps for documents; we have none registered.
@@ -16,6 +19,25 @@ const SD_ID: &str = "audit@32473";
 
 /// The event as one message.
 pub fn message(event: &Event, log: &Log) -> String {
+    let head = head(event, log);
+    let room = MAX_MESSAGE_BYTES.saturating_sub(head.len());
+    head + &cut(&sentence(event).replace(|c: char| c.is_control(), " "), room)
+}
+
+/// The event as one message whose text is a line of another format.
+pub fn carrying(event: &Event, log: &Log, format: Format) -> String {
+    if format == Format::Rfc5424 {
+        return message(event, log);
+    }
+    let text = line(event.clone(), log, format);
+    match text.trim_end() {
+        long if long.len() > MAX_CARRIED_BYTES => message(event, log),
+        text => head(event, log) + text,
+    }
+}
+
+/// Everything before the text.
+fn head(event: &Event, log: &Log) -> String {
     let record = &event.record;
     let mut data: Vec<(&str, String)> = vec![
         ("id", event.id().to_string()),
@@ -45,10 +67,7 @@ pub fn message(event: &Event, log: &Log) -> String {
     let action = word(&record.action, 32);
     let at = event.at().rfc3339();
     // The byte order mark says that the text is UTF-8 (section 6.4).
-    let head =
-        format!("<{priority}>1 {at} {host} edgeformer-fleet - {action} [{SD_ID}{data}] \u{feff}");
-    let room = MAX_MESSAGE_BYTES.saturating_sub(head.len());
-    head + &cut(&sentence(event).replace(|c: char| c.is_control(), " "), room)
+    format!("<{priority}>1 {at} {host} edgeformer-fleet - {action} [{SD_ID}{data}] \u{feff}")
 }
 
 /// Octet counting: the length in front of the message (RFC 5425 section 4.3).

@@ -55,6 +55,15 @@ impl Log {
         Checkpoint::open(&self.text("checkpoint").await, &self.key().await).unwrap().0
     }
 
+    pub(super) async fn checkpoint_size(&self) -> u64 {
+        self.checkpoint().await.size
+    }
+
+    /// As the API prints times.
+    pub(super) fn now(&self) -> String {
+        self.rest.clock.now().rfc3339()
+    }
+
     async fn proof(&self, query: &str) -> (u64, Vec<Hash>, Value) {
         let answer = self.rest.get(&self.admin, &format!("/api/v1/audit/proofs/{query}")).await;
         assert_eq!(answer.status, 200, "{answer:?}");

@@ -23,6 +23,7 @@ pub(super) struct Things {
     approval: String,
     witness: String,
     provider: String,
+    sink: String,
 }
 
 const MODEL: &str = "secret-model";
@@ -75,6 +76,9 @@ pub(super) async fn one_of_everything(rest: &Rest, tenant: &str, admin: &str) ->
     let witness = rest.post(admin, "/api/v1/audit/witnesses", body).await.text("id");
     let body = json!({"name": "secret-sso", "issuer": "https://id.invalid", "client_id": "fleet"});
     let provider = rest.post(admin, "/api/v1/identity-providers", body).await.text("id");
+    let hook = json!({"url": "https://secret.example"});
+    let body = json!({"name": "secret-sink", "format": "jsonl", "webhook": hook});
+    let sink = rest.post(admin, "/api/v1/audit/sinks", body).await.text("id");
     Things {
         token,
         enrolment_token,
@@ -86,6 +90,7 @@ pub(super) async fn one_of_everything(rest: &Rest, tenant: &str, admin: &str) ->
         approval,
         witness,
         provider,
+        sink,
     }
 }
 
@@ -113,6 +118,7 @@ impl Things {
                 "users" => &self.user,
                 "groups" => &self.group,
                 "service-accounts" => &self.account,
+                "audit" if path.contains("/sinks/") => &self.sink,
                 "audit" => &self.witness,
                 "identity-providers" => &self.provider,
                 "models" | "access" => "",
@@ -145,6 +151,7 @@ async fn call(rest: &Rest, token: &str, method: &Method, path: &str) -> Answer {
     let bearer = format!("Bearer {token}");
     let body = match *method {
         Method::GET => None,
+        Method::PATCH if path.contains("/sinks/") => Some(r#"{"enabled": false}"#),
         Method::PATCH if path.contains("/witnesses/") => Some(r#"{"url": "https://x.example"}"#),
         Method::PATCH if path.contains("/users/") => Some(r#"{"display_name": "x"}"#),
         Method::PATCH if !path.contains("/devices/") => Some(r#"{"name": "x"}"#),
@@ -176,6 +183,7 @@ async fn every_route_hides_another_tenants_things() {
             .replace(&things.device, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
             .replace(&things.rollout, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
             .replace(&things.user, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
+            .replace(&things.sink, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
             .replace(&things.witness, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
             .replace(&things.approval, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
             .replace(&things.provider, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
@@ -194,6 +202,7 @@ async fn every_route_hides_another_tenants_things() {
         "telemetry/points",
         "telemetry/summary",
         "audit",
+        "audit/sinks",
         "audit/witnesses",
         "access/policies",
         "approvals",

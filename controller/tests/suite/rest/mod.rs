@@ -14,6 +14,7 @@ mod problems;
 mod programs;
 mod quotas;
 mod resources;
+mod sinks;
 mod tenants;
 mod wall;
 mod witnesses;

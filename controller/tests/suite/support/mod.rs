@@ -3,6 +3,7 @@
 pub(crate) mod db;
 pub(crate) mod oidc;
 pub(crate) mod rest;
+pub(crate) mod syslog;
 pub(crate) mod tables;
 pub(crate) mod witness;
 
