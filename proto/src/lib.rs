@@ -6,6 +6,7 @@
 
 pub mod artifact;
 pub mod audit;
+pub mod compliance;
 pub mod generation;
 pub mod ids;
 pub mod keywrap;

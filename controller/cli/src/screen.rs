@@ -69,6 +69,11 @@ impl Screen {
         }
     }
 
+    /// Whether a program reads the output.
+    pub fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
     /// A remark for the person, never part of the result.
     pub fn note(&self, text: &str) {
         note(text);

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+#[path = "operator/evidence.rs"]
+mod evidence;
 #[path = "operator/sink.rs"]
 mod sink;
 #[path = "operator/witness.rs"]

@@ -5,6 +5,7 @@ pub mod approvals;
 pub mod audit_proofs;
 pub mod audit_sinks;
 pub mod audit_witnesses;
+pub mod compliance;
 pub mod devices;
 pub mod enrolment_tokens;
 pub mod erasures;

@@ -11,6 +11,7 @@ mod audit_sinks;
 mod audit_witnesses;
 pub mod auth;
 mod browser;
+mod compliance;
 mod consent;
 mod device_login;
 pub mod devices;
@@ -77,6 +78,7 @@ fn routes() -> Routes {
         .merge(devices::routes())
         .merge(rollouts::routes())
         .merge(audit::routes())
+        .merge(compliance::routes())
         .merge(models::routes())
         .merge(policies::routes())
         .merge(access::routes())

@@ -253,6 +253,8 @@ actions! {
     AuditSinkUpdate = "audit_sink:update", Write;
     /// Removes a sink.
     AuditSinkDelete = "audit_sink:delete", Write;
+    /// Reports which version ran where and when, who approved it, and what proves it.
+    ComplianceReport = "compliance:report", Audit;
     /// Looks at what erasing a person takes.
     ErasurePreview = "erasure:preview", Audit;
     /// Erases a person from what stands beside the audit log.
@@ -281,6 +283,8 @@ actions! {
     DataKeyRelease = "data_key:release", Internal;
     /// A device's desired state was replaced.
     DesiredStateAssign = "desired_state:assign", Internal;
+    /// A device reported what a slot serves, or how an update ended.
+    DeploymentReport = "deployment:report", Internal;
     /// A rollout ended by itself.
     RolloutFinish = "rollout:finish", Internal;
     /// The installation was made.

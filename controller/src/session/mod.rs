@@ -3,6 +3,7 @@
 //! A session keeps nothing that the store does not have, and never sends a desired state older than
 //! what the device holds.
 
+pub mod evidence;
 pub mod facts;
 pub mod hub;
 pub mod report;

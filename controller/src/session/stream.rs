@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Status, Streaming};
 
+use super::evidence::Evidence;
 use super::facts::{Facts, clip};
 use super::hub::{Hub, Place};
 use super::report::{SlotReport, origin};
@@ -94,6 +95,8 @@ struct Session {
     noted: BTreeMap<String, SlotReport>,
     /// Progress not noted yet.
     pending: BTreeMap<String, SlotReport>,
+    /// What the audit log says of the slots.
+    evidence: Evidence,
 }
 
 impl Session {
@@ -121,6 +124,7 @@ impl Session {
             offered: hello.held.map(Generation::from).unwrap_or_else(origin),
             noted: BTreeMap::new(),
             pending: BTreeMap::new(),
+            evidence: Evidence::default(),
         };
         session.heard(now, 0, facts.disk_free_bytes);
         session.note_hello(&facts, hello.slots, now).await?;
@@ -234,10 +238,38 @@ impl Session {
                 Err(error) => tracing::debug!(%device, %error, "a slot's status was not taken"),
             }
         }
+        self.evidence = Evidence::new(sessions::evident(&mut write, device).await?);
+        write.commit(now).await?;
+        self.note_evidence(self.noted.values().cloned().collect(), now).await?;
+        self.forget_slots(now).await?;
+        self.hub.app().nudges.rollouts.notify_one();
+        Ok(())
+    }
+
+    /// Drops what is kept of slots that the device does not have any more, on the record.
+    async fn forget_slots(&mut self, now: Timestamp) -> Result<(), End> {
+        let (app, device) = (self.hub.app(), self.identity.device_id);
         let has: Vec<String> = self.noted.keys().cloned().collect();
+        let gone: Vec<String> = self.evidence.unspoken(&has).cloned().collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        for slot in &gone {
+            self.evidence.note_unspoken(app, &self.identity, slot, now).await?;
+        }
+        let mut write = app.store.write_observation(&self.scope).await?;
         sessions::forget_slots(&mut write, device, &has).await?;
         write.commit(now).await?;
-        self.hub.app().nudges.rollouts.notify_one();
+        Ok(())
+    }
+
+    /// Records what is new; what has to wait for its turn is looked at again with the progress.
+    async fn note_evidence(&mut self, reports: Vec<SlotReport>, now: Timestamp) -> Result<(), End> {
+        for report in reports {
+            if !self.evidence.note(self.hub.app(), &self.identity, &report, now).await? {
+                self.pending.insert(report.slot.clone(), report);
+            }
+        }
         Ok(())
     }
 
@@ -273,12 +305,12 @@ impl Session {
 
     async fn note_status(&mut self, reports: Vec<SlotReport>, now: Timestamp) -> Result<(), End> {
         let mut write = self.hub.app().store.write_observation(&self.scope).await?;
-        for report in reports {
-            sessions::set_status(&mut write, self.identity.device_id, &report, now).await?;
-            self.noted.insert(report.slot.clone(), report);
+        for report in &reports {
+            sessions::set_status(&mut write, self.identity.device_id, report, now).await?;
+            self.noted.insert(report.slot.clone(), report.clone());
         }
         write.commit(now).await?;
-        Ok(())
+        self.note_evidence(reports, now).await
     }
 
     async fn note_accepted(&mut self, held: Generation, now: Timestamp) -> Result<(), End> {

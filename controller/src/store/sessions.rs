@@ -1,5 +1,7 @@
 //! What a session reads (the device's desired state) and writes (what the device reports).
 
+use std::collections::BTreeMap;
+
 use edgeformer_proto::Generation;
 use edgeformer_proto::ids::{DeviceId, RolloutId, VersionId};
 use sqlx::Row;
@@ -216,6 +218,45 @@ pub async fn set_status(
     .await
     .map_err(StoreError::doing("noting a slot's status"))?;
     Ok(())
+}
+
+/// What the audit log says last of each slot of a device; empty text where it says nothing.
+pub async fn evident(
+    conn: &mut Conn<TenantScope>,
+    device: DeviceId,
+) -> Result<BTreeMap<String, String>, StoreError> {
+    let key = conn.key();
+    sqlx::query_as("SELECT slot, evident FROM slot_status WHERE tenant_id = $1 AND device_id = $2")
+        .bind(key)
+        .bind(device.to_string())
+        .fetch_all(conn.db())
+        .await
+        .map(|rows: Vec<(String, String)>| rows.into_iter().collect())
+        .map_err(StoreError::doing("reading what is on record of a device's slots"))
+}
+
+/// Notes what the audit log says of a slot, if it said `was` until now. False when it did not.
+pub async fn set_evident(
+    write: &mut Write<TenantScope>,
+    device: DeviceId,
+    slot: &str,
+    was: &str,
+    now_says: &str,
+) -> Result<bool, StoreError> {
+    let key = write.key();
+    let done = sqlx::query(
+        "UPDATE slot_status SET evident = $5 \
+         WHERE tenant_id = $1 AND device_id = $2 AND slot = $3 AND evident = $4",
+    )
+    .bind(key)
+    .bind(device.to_string())
+    .bind(slot.to_owned())
+    .bind(was.to_owned())
+    .bind(now_says.to_owned())
+    .execute(write.db())
+    .await
+    .map_err(StoreError::doing("noting what is on record of a slot"))?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// Removes the status of slots that a device neither has nor is to have, so that a device that makes

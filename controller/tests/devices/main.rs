@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod compliance;
 mod enrolment;
 mod rollouts;
 mod sessions;

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod account;
+pub mod evidence;
 pub mod fleet;
 pub mod policy;
 pub mod program;
@@ -126,6 +127,9 @@ pub enum Command {
     /// Who did what, in a tamper-evident log
     #[command(subcommand)]
     Audit(reports::Audit),
+    /// Which version ran where, who approved it, and what proves it
+    #[command(subcommand)]
+    Compliance(evidence::Compliance),
     /// What the devices measured
     #[command(subcommand)]
     Telemetry(reports::Telemetry),

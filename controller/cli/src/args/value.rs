@@ -38,6 +38,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A day, which begins at midnight UTC, or a time as RFC 3339 has it; as the API takes it.
+pub fn instant(text: &str) -> Result<String, String> {
+    use time::OffsetDateTime;
+    use time::format_description::well_known::Rfc3339;
+    let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    OffsetDateTime::parse(&whole, &Rfc3339)
+        .ok()
+        .and_then(|at| at.to_offset(time::UtcOffset::UTC).format(&Rfc3339).ok())
+        .ok_or_else(|| format!("{text:?} is not a time; write 2026-07-01 or 2026-07-01T06:00:00Z"))
+}
+
 /// One `key=value`.
 pub fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {

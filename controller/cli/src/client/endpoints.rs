@@ -176,6 +176,11 @@ endpoints! {
     ERASE: POST "/audit/erasures" [] ErasureCreate => Erasure, "erase";
     AUDIT_HEAD: GET "/audit/head" [] Nothing => AuditHead, "read the head of the audit log";
 
+    COMPLIANCE_REPORT: GET "/compliance/report" ["from", "to", "size"]
+        Nothing => TextStream, "report";
+    RELEASE_KEY: GET "/compliance/release-key" []
+        Nothing => ReleaseKey, "read the release key";
+
     LIST_APPROVALS: GET "/approvals" ["limit", "cursor", "state"]
         Nothing => Page<Approval>, "list approvals";
     GET_APPROVAL: GET "/approvals/{id}" [] Nothing => Approval, "read the approval";

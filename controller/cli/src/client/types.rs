@@ -7,6 +7,7 @@
 mod access;
 mod account;
 mod audit;
+mod evidence;
 mod program;
 mod tenant;
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use access::*;
 pub use account::*;
 pub use audit::*;
+pub use evidence::*;
 pub use program::*;
 pub use tenant::*;
 

@@ -109,7 +109,7 @@ pub async fn to_file(call: Call<'_, Nothing, TextStream>, path: &Path) -> Result
 }
 
 /// A proof that something is wrong: said as such, with what to keep.
-fn broken(what: impl std::fmt::Display) -> Failure {
+pub fn broken(what: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Failed, format!("NOT VERIFIED: {what}"))
         .next("keep the files as they are, and compare with checkpoints that others kept")
 }
@@ -137,7 +137,7 @@ pub fn key_of(text: &str) -> Result<VerifierKey, Failure> {
     text.parse().map_err(|error| Failure::usage(format!("{error}")))
 }
 
-fn checkpoint_in(path: &Path, key: &VerifierKey) -> Result<Checkpoint, Failure> {
+pub fn checkpoint_in(path: &Path, key: &VerifierKey) -> Result<Checkpoint, Failure> {
     let shown = path.display();
     let size = std::fs::metadata(path).map(|meta| meta.len()).unwrap_or(0);
     if size > MAX_NOTE_BYTES as u64 {

@@ -4,6 +4,8 @@
 mod access;
 mod account;
 mod audit;
+mod bundle_files;
+mod compliance;
 mod consent;
 mod device;
 mod edit;
@@ -21,6 +23,7 @@ mod witness;
 use clap::CommandFactory as _;
 
 use crate::args::account::Account;
+use crate::args::evidence::Compliance;
 use crate::args::reports::Audit;
 use crate::args::witness::Witness;
 use crate::args::{Cli, Command};
@@ -66,6 +69,9 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Audit(Audit::Witness(Witness::Serve { folder, log, listen })) => {
             return crate::witness::serve(folder, audit::keys_of(log)?, *listen).await;
         }
+        Command::Compliance(command @ Compliance::Verify { .. }) => {
+            return compliance::verify(&screen, command);
+        }
         _ => {}
     }
     let saved = match needs_saved(&cli.connection) {
@@ -100,6 +106,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Model(command) => model::run(&context, command).await,
         Command::Rollout(command) => rollout::run(&context, command).await,
         Command::Audit(command) => audit::run(&context, command).await,
+        Command::Compliance(command) => compliance::run(&context, command).await,
         Command::Telemetry(command) => report::telemetry(&context, command).await,
         Command::Completion { .. } | Command::Login(_) | Command::Logout => Ok(Exit::Done),
     }

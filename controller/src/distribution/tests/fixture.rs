@@ -162,7 +162,9 @@ impl Fixture {
     pub(super) async fn claims_to_serve(&self, device: &Device, version: VersionId) {
         let (tenant, device) = (device.identity.tenant_id, device.identity.device_id);
         self.sql(
-            "INSERT INTO slot_status VALUES \
+            "INSERT INTO slot_status (tenant_id, device_id, slot, generation_epoch, \
+             generation_counter, phase, target_version_id, serving_version_id, rollout_id, reason, \
+             message, bytes_total, bytes_done, device_time_us, updated_at_us) VALUES \
              ($1, $2, 'smollm2', 1, 1, 'confirmed', $3, $3, '', '', '', 0, 0, 0, 0)",
             &[tenant.to_string(), device.to_string(), version.to_string()],
         )

@@ -1,0 +1,178 @@
+//! Checks a report offline: the part of the audit log that came with it leads to the signed root, every
+//! line of the report is derived from it again, and every version that ran was signed by the release
+//! key. It takes the log line by line and needs the two public keys and nothing else.
+
+use std::collections::BTreeMap;
+
+use super::{Derive, DeriveError, FORMAT, Finding, Report, Version, check, is_evidence};
+use crate::artifact::{Digest, Expected, Manifest, ReleasePublic};
+use crate::audit::bundle::{BundleError, Line, Verified, Verifier};
+use crate::audit::checkpoint::Checkpoint;
+use crate::audit::note::VerifierKey;
+
+/// Files of a bundle: the report, canonical JSON.
+pub const REPORT_FILE: &str = "report.json";
+/// The part of the audit log, JSON Lines.
+pub const AUDIT_FILE: &str = "audit.jsonl";
+/// Folder of the signed envelopes, each named by its version: `<version id>.json`.
+pub const ENVELOPES_FOLDER: &str = "versions";
+
+/// Why a bundle cannot be checked at all.
+#[derive(Debug, thiserror::Error)]
+pub enum OfflineError {
+    /// The report is of another format.
+    #[error("the report's format is {0:?}, not {FORMAT:?}")]
+    Format(String),
+    /// The log does not verify.
+    #[error(transparent)]
+    Log(#[from] BundleError),
+    /// A record cannot be followed.
+    #[error(transparent)]
+    Derive(#[from] DeriveError),
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Outcome {
+    /// About the log.
+    pub verified: Verified,
+    /// What is wrong; empty if every line is backed.
+    pub findings: Vec<Finding>,
+    /// Versions whose signed envelope was verified.
+    pub signed: usize,
+}
+
+/// A check that is under way.
+#[derive(Debug)]
+pub struct Offline {
+    report: Report,
+    verifier: Verifier,
+    derive: Derive,
+}
+
+impl Offline {
+    /// From the report and the first line of the log's part. See [`Verifier::new`] for the others.
+    pub fn new(
+        report: Report,
+        header: &str,
+        log: &VerifierKey,
+        witnesses: &[VerifierKey],
+        older: Vec<Checkpoint>,
+    ) -> Result<Self, OfflineError> {
+        if report.header.format != FORMAT {
+            return Err(OfflineError::Format(report.header.format.chars().take(80).collect()));
+        }
+        let verifier = Verifier::new(header, log, witnesses, older)?;
+        let derive = Derive::new(&report.header.from, &report.header.to)?;
+        Ok(Self { report, verifier, derive })
+    }
+
+    /// Takes the next record of the log.
+    pub fn record(&mut self, line: &str) -> Result<(), OfflineError> {
+        // First whether it is true, then what it says.
+        self.verifier.record(line)?;
+        let parsed: Line = serde_json::from_str(line)
+            .map_err(|error| DeriveError::Record { record: 0, why: error.to_string() })?;
+        let values = parsed.openings.into_iter().flat_map(|one| one.values).collect();
+        self.derive.record(parsed.sequence, &parsed.record, &values)?;
+        Ok(())
+    }
+
+    /// After the last record. `envelopes` are the signed envelopes by version.
+    pub fn finish(
+        self,
+        envelopes: &BTreeMap<String, Vec<u8>>,
+        release: &ReleasePublic,
+    ) -> Result<Outcome, OfflineError> {
+        let Self { report, verifier, derive } = self;
+        let verified = verifier.finish()?;
+        let (deployments, cited) = derive.finish();
+        let mut findings = check(&report, &deployments, &cited);
+        findings.extend(scope_of(&report, &verified));
+        let mut signed = 0;
+        for version in &report.cited.versions {
+            match check_envelope(&report, version, envelopes, release) {
+                Ok(()) => signed += 1,
+                Err(finding) => findings.push(finding),
+            }
+        }
+        Ok(Outcome { verified, findings, signed })
+    }
+}
+
+/// Whether the report is about this log, and about all of it.
+fn scope_of(report: &Report, verified: &Verified) -> Vec<Finding> {
+    let header = &report.header;
+    let mut findings = Vec::new();
+    let origin = &verified.checkpoint.origin;
+    if !origin.ends_with(&format!("/{}", header.tenant_id)) {
+        let what = format!("the report is of tenant {}, and the log is {origin}", header.tenant_id);
+        findings.push(Finding::Differs(what));
+    }
+    let (from, to, size) = (verified.from, verified.to, verified.checkpoint.size);
+    if (header.first, header.size) != (from, to) {
+        let what = format!(
+            "the report is of records {} up to {}, and the bundle has {from} up to {to}",
+            header.first, header.size
+        );
+        findings.push(Finding::Differs(what));
+    }
+    if to != size {
+        findings.push(Finding::LeftOut(format!("records {to} up to {size} of the signed log")));
+    }
+    findings
+}
+
+fn check_envelope(
+    report: &Report,
+    version: &Version,
+    envelopes: &BTreeMap<String, Vec<u8>>,
+    release: &ReleasePublic,
+) -> Result<(), Finding> {
+    let id = &version.version_id;
+    let unsigned =
+        |why: String| Finding::NotBacked(format!("the signature of version {id}: {why}"));
+    let envelope =
+        envelopes.get(id).ok_or_else(|| unsigned("the bundle has no envelope of it".to_owned()))?;
+    let digest = Digest::of(envelope);
+    if version.manifest_sha256 != Some(digest.to_string()) {
+        let what = format!("the envelope of version {id} is not the one that was published");
+        return Err(Finding::Differs(what));
+    }
+    let named = version.name.as_deref().and_then(|name| name.split_once('@'));
+    let expected = named.and_then(|(model, number)| {
+        Some(Expected {
+            tenant: report.header.tenant_id.parse().ok()?,
+            model: model.parse().ok()?,
+            version: number.parse().ok()?,
+            version_id: id.parse().ok()?,
+        })
+    });
+    let expected =
+        expected.ok_or_else(|| unsigned("the log does not say what it is called".to_owned()))?;
+    let manifest = Manifest::verify(envelope, &digest, release, &expected)
+        .map_err(|error| unsigned(error.to_string()))?;
+    if version.payload_sha256 != Some(manifest.payload.sha256.to_string()) {
+        let what = format!("the model file of version {id} is not the one that was signed");
+        return Err(Finding::Differs(what));
+    }
+    Ok(())
+}
+
+/// A line of the log without what no report looks at: names, addresses and changes that are nobody's
+/// business but the tenant's. It verifies all the same.
+pub fn withhold(line: &str) -> Result<String, OfflineError> {
+    let wrong =
+        |error: serde_json::Error| DeriveError::Record { record: 0, why: error.to_string() };
+    let mut line: Line = serde_json::from_str(line).map_err(wrong)?;
+    #[derive(serde::Deserialize)]
+    struct Acted {
+        action: String,
+    }
+    let acted: Acted = serde_json::from_str(&line.record).map_err(wrong)?;
+    for opening in &mut line.openings {
+        opening.values.retain(|field, _| is_evidence(&acted.action, field));
+    }
+    line.openings.retain(|opening| !opening.values.is_empty());
+    Ok(serde_json::to_string(&line).expect("a line has string keys only"))
+}
