@@ -200,6 +200,73 @@ fn every_dependency_version_is_decided_in_the_workspace() {
     }
 }
 
+/// Tables of `docs/compliance`: each row says which test shows it, or that it is a gap; and the tests
+/// and files that documents of that folder name are there.
+#[test]
+fn every_test_and_file_that_compliance_documents_name_exists() {
+    let tests = test_names();
+    assert!(tests.len() > 400, "only {} tests were found", tests.len());
+    let (mut wrong, mut rows) = (Vec::new(), 0);
+    let folder = root().join("docs/compliance");
+    for path in sources(&["md"]).into_iter().filter(|path| path.starts_with(&folder)) {
+        let text = read(&path);
+        let evidence = text.contains("| requirement | feature | shown by | your part |");
+        let mut in_code = false;
+        for (number, line) in text.lines().enumerate() {
+            in_code ^= line.starts_with("```");
+            let at = || format!("{}:{}", shown(&path), number + 1);
+            let missing = |name: &&str| names_something(name) && !exists(name, &tests, &path);
+            let quoted = line.split('`').skip(1).step_by(2).filter(|_| !in_code);
+            wrong.extend(quoted.filter(missing).map(|name| format!("{}: no {name}", at())));
+            let head = line.starts_with("| requirement") || line.starts_with("|---");
+            if !evidence || head || !line.starts_with('|') {
+                continue;
+            }
+            rows += 1;
+            let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+            let [_, _, shown_by, _] = cells[..] else {
+                wrong.push(format!("{}: {} cells", at(), cells.len()));
+                continue;
+            };
+            if !shown_by.contains('`') && !line.contains("(gap") {
+                wrong.push(format!("{}: neither a test nor a gap", at()));
+            }
+        }
+    }
+    assert!(rows > 80, "only {rows} rows");
+    assert!(wrong.is_empty(), "in docs/compliance:\n{}", wrong.join("\n"));
+}
+
+/// A test by the form of its name, or a path of the repository.
+fn names_something(quoted: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let is_test = quoted.chars().all(plain) && quoted.matches('_').count() >= 3;
+    let is_path = quoted.contains('/') && !quoted.contains([' ', '<', '…', ':']);
+    is_test || (is_path && !quoted.starts_with('/'))
+}
+
+fn exists(name: &str, tests: &BTreeSet<String>, document: &Path) -> bool {
+    let beside = document.parent().unwrap_or(document).join(name);
+    tests.contains(name) || root().join(name).exists() || beside.exists()
+}
+
+/// Names of functions that stand under an attribute of a test.
+fn test_names() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for path in sources(&["rs"]) {
+        let mut is_test = false;
+        for line in read(&path).lines().map(str::trim) {
+            let attribute = line.starts_with("#[");
+            is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+            if !attribute && is_test {
+                names.extend(function_name(line).map(str::to_owned));
+                is_test = false;
+            }
+        }
+    }
+    names
+}
+
 struct Package {
     name: String,
     /// Normal and build dependencies; a test may lean on anything.
