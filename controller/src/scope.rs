@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use edgeformer_proto::ids::{ApprovalId, AuditId, DeviceId, TenantId, UserId};
+use edgeformer_proto::ids::{ApprovalId, AuditId, DeviceId, ServiceAccountId, TenantId, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -159,6 +159,18 @@ impl TenantScope {
     /// For somebody who is logging in: known by name, not yet allowed anything.
     pub fn logging_in(tenant: TenantId, user: UserId, name: &str, origin: Origin) -> Self {
         let actor = Actor { kind: ActorKind::User, id: user.to_string(), name: name.to_owned() };
+        Self { tenant, context: Context::new(actor, origin, "public".into()) }
+    }
+
+    /// For a program that is logging in: known by name, not yet allowed anything.
+    pub fn for_service_account(
+        tenant: TenantId,
+        id: ServiceAccountId,
+        name: &str,
+        origin: Origin,
+    ) -> Self {
+        let (kind, id) = (ActorKind::ServiceAccount, id.to_string());
+        let actor = Actor { kind, id, name: name.to_owned() };
         Self { tenant, context: Context::new(actor, origin, "public".into()) }
     }
 

@@ -11,8 +11,14 @@ use serde_json::Value;
 
 #[path = "operator/evidence.rs"]
 mod evidence;
+// Shared with the controller's tests, which use more of it.
+#[allow(dead_code)]
+#[path = "../../tests/suite/support/provider.rs"]
+mod provider;
 #[path = "operator/sink.rs"]
 mod sink;
+#[path = "operator/sso.rs"]
+mod sso;
 #[path = "operator/witness.rs"]
 mod witness;
 

@@ -34,7 +34,7 @@ const MAX_MAPPED: usize = 200;
 /// Most domains.
 const MAX_DOMAINS: usize = 50;
 /// Taken without being asked for: what providers use, and nothing that is not asymmetric.
-const USUAL_ALGORITHMS: [&str; 5] = ["RS256", "PS256", "ES256", "ES384", "EdDSA"];
+pub const USUAL_ALGORITHMS: [&str; 5] = ["RS256", "PS256", "ES256", "ES384", "EdDSA"];
 
 /// What is given of a provider; what is not given stays, or is what is usual.
 #[derive(Debug, Clone, Default)]

@@ -10,6 +10,7 @@ pub mod devices;
 pub mod enrolment_tokens;
 pub mod erasures;
 pub mod explain;
+pub mod federation;
 pub mod groups;
 pub mod identity_providers;
 pub mod policies;

@@ -105,6 +105,7 @@ async fn redeem(
 
 /// The code that somebody typed.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct UserCodeQuery {
     user_code: Option<String>,
 }

@@ -3,8 +3,8 @@
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use serde::de::DeserializeOwned;
 
 use crate::app::App;
@@ -25,6 +25,22 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
             Ok(axum::Json(body)) => Ok(Self(body)),
             Err(rejection) => Err(bad_json(&rejection)),
         }
+    }
+}
+
+/// A body as JSON, or as HTML forms send it: as its content type says.
+#[derive(Debug)]
+pub struct BodyOrForm<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<App> for BodyOrForm<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &App) -> Result<Self, Problem> {
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        if kind.is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded")) {
+            return Form::from_request(request, state).await.map(|Form(body)| Self(body));
+        }
+        Body::from_request(request, state).await.map(|Body(body)| Self(body))
     }
 }
 

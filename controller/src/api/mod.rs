@@ -19,6 +19,7 @@ pub mod enrolment_tokens;
 mod erasures;
 pub mod etag;
 pub mod extract;
+mod federation;
 mod groups;
 mod health;
 mod html;
@@ -90,6 +91,7 @@ fn routes() -> Routes {
         .merge(identity_providers::routes())
         .merge(sso::routes())
         .merge(device_login::routes())
+        .merge(federation::routes())
 }
 
 fn parts() -> (Router<App>, utoipa::openapi::OpenApi) {

@@ -51,6 +51,7 @@ pub(super) fn see_other(
 
 /// Whose providers.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct ProvidersQuery {
     /// Name of the tenant.
     tenant: String,
@@ -82,6 +83,7 @@ async fn providers(
 
 /// Where to log in, and where to go afterwards.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct StartQuery {
     /// Name of the tenant.
     tenant: String,
@@ -110,6 +112,7 @@ async fn start(
 
 /// What a provider sends back with the browser.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct CallbackQuery {
     code: Option<String>,
     state: Option<String>,

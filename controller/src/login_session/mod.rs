@@ -4,6 +4,7 @@
 //! at once. A browser has one opaque secret in a cookie instead of the two tokens (see [`browser`]).
 
 pub mod browser;
+pub mod federated;
 pub mod keys;
 
 use std::collections::BTreeSet;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use edgeformer_proto::ids::{SessionId, TenantId, UserId};
 use edgeformer_proto::token::{Kind, Token};
 use jsonwebtoken::{Algorithm, Header, Validation};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -59,6 +61,22 @@ pub struct Claims {
     iat: i64,
     nbf: i64,
     exp: i64,
+}
+
+/// What every access token says of its time, in seconds since the Unix epoch.
+trait Signed: Serialize + DeserializeOwned {
+    /// For whom such tokens are.
+    const AUDIENCE: &'static str;
+    /// From when, until when.
+    fn times(&self) -> (i64, i64);
+}
+
+impl Signed for Claims {
+    const AUDIENCE: &'static str = AUDIENCE;
+
+    fn times(&self) -> (i64, i64) {
+        (self.nbf, self.exp)
+    }
 }
 
 /// Both tokens of a session. Shown once.
@@ -109,9 +127,8 @@ impl Signer {
         session: &LoginSession,
         now: Timestamp,
     ) -> Result<String, AppError> {
-        jose::install();
         let seconds = now.0 / 1_000_000;
-        let claims = Claims {
+        self.seal(&Claims {
             iss: self.issuer.clone(),
             aud: AUDIENCE.to_owned(),
             sub: session.user,
@@ -121,9 +138,13 @@ impl Signer {
             iat: seconds,
             nbf: seconds,
             exp: seconds + ACCESS_LIFE.as_secs() as i64,
-        };
+        })
+    }
+
+    fn seal(&self, claims: &impl Signed) -> Result<String, AppError> {
+        jose::install();
         let header = Header { kid: Some(self.key.id.clone()), ..Header::new(Algorithm::EdDSA) };
-        jsonwebtoken::encode(&header, &claims, &self.key.signing).map_err(|error| {
+        jsonwebtoken::encode(&header, claims, &self.key.signing).map_err(|error| {
             AppError::Internal(format!("an access token cannot be signed: {error}"))
         })
     }
@@ -189,7 +210,7 @@ async fn issuer(app: &App) -> Result<String, AppError> {
 
 /// What an access token says, if this installation signed it and it is alive at `now`. Everything else
 /// is none: who presents it learns nothing.
-async fn open(app: &App, token: &str, now: Timestamp) -> Result<Option<Claims>, AppError> {
+async fn open<T: Signed>(app: &App, token: &str, now: Timestamp) -> Result<Option<T>, AppError> {
     if token.len() > MAX_TOKEN_BYTES {
         return Ok(None);
     }
@@ -199,23 +220,26 @@ async fn open(app: &App, token: &str, now: Timestamp) -> Result<Option<Claims>, 
     let (Algorithm::EdDSA, Some(kid)) = (header.alg, &header.kid) else { return Ok(None) };
     let Some(key) = app.session_keys().verifying(app, kid).await? else { return Ok(None) };
     let mut rules = Validation::new(Algorithm::EdDSA);
-    rules.set_audience(&[AUDIENCE]);
+    rules.set_audience(&[T::AUDIENCE]);
     rules.set_issuer(&[issuer(app).await?]);
     rules.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
     // Times are compared with our own clock, below.
     (rules.validate_exp, rules.validate_nbf) = (false, false);
-    let Ok(data) = jsonwebtoken::decode::<Claims>(token, &key.verifying, &rules) else {
+    let Ok(data) = jsonwebtoken::decode::<T>(token, &key.verifying, &rules) else {
         return Ok(None);
     };
     let (claims, seconds) = (data.claims, now.0 / 1_000_000);
-    let alive = claims.nbf <= seconds + LEEWAY_S && seconds < claims.exp + LEEWAY_S;
+    let (from, until) = claims.times();
+    let alive = from <= seconds + LEEWAY_S && seconds < until + LEEWAY_S;
     Ok(alive.then_some(claims))
 }
 
 /// The principal of an access token whose session lasts and whose user may log in.
 pub async fn authenticate(app: &App, token: &str) -> Result<Option<Principal>, AppError> {
     let now = app.now();
-    let Some(claims) = open(app, token, now).await? else { return Ok(None) };
+    let Some(claims) = open::<Claims>(app, token, now).await? else {
+        return federated::authenticate(app, token, now).await;
+    };
     let scope = TenantScope::system(claims.tid, "authentication");
     let mut read = app.store.read(&scope).await?;
     let session = rows::get(&mut read, claims.sid).await?;

@@ -2,6 +2,7 @@
 //! section 3.1.3.7; Back-Channel Logout 1.0, section 2.6). Pure: the time is passed in.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,6 +14,8 @@ use crate::clock::Timestamp;
 
 /// Clocks of providers differ.
 const LEEWAY_S: i64 = 60;
+/// The same.
+pub const LEEWAY: Duration = Duration::from_secs(60);
 /// A logout token is acted on when it comes; one that is older was kept by somebody.
 const LOGOUT_AGE_S: i64 = 300;
 /// Longest subject (OpenID Connect Core 1.0, section 2).
@@ -63,18 +66,25 @@ fn needed(claims: &Claims, name: &str) -> Result<i64, Wrong> {
     seconds(claims, name)?.ok_or_else(|| format!("there is no {name}"))
 }
 
+/// For whom a token was made.
+pub fn audiences(claims: &Claims) -> Vec<&str> {
+    match claims.get("aud") {
+        Some(Value::String(one)) => vec![one],
+        Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// Issuer, audience and times, which every token must have right.
 pub fn check_common(claims: &Claims, expected: Expected<'_>) -> Result<(), Wrong> {
     let Expected { issuer, client_id, now } = expected;
-    let now = now.0 / 1_000_000;
     if claims.get("iss").and_then(Value::as_str) != Some(issuer) {
         return Err("it is of another issuer".to_owned());
     }
-    let audiences: Vec<&str> = match claims.get("aud") {
-        Some(Value::String(one)) => vec![one],
-        Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).collect(),
-        _ => return Err("there is no aud".to_owned()),
-    };
+    let audiences = audiences(claims);
+    if audiences.is_empty() {
+        return Err("there is no aud".to_owned());
+    }
     if !audiences.contains(&client_id) {
         return Err("it is for another audience".to_owned());
     }
@@ -83,7 +93,14 @@ pub fn check_common(claims: &Claims, expected: Expected<'_>) -> Result<(), Wrong
     if azp.is_some_and(|azp| azp != client_id) || (azp.is_none() && audiences.len() > 1) {
         return Err("it was made for another client (azp)".to_owned());
     }
-    if needed(claims, "exp")? <= now - LEEWAY_S {
+    check_times(claims, now).map(|_| ())
+}
+
+/// Whether a token is good now. Returns when it expires, in seconds since the Unix epoch.
+pub fn check_times(claims: &Claims, now: Timestamp) -> Result<i64, Wrong> {
+    let now = now.0 / 1_000_000;
+    let expires = needed(claims, "exp")?;
+    if expires <= now - LEEWAY_S {
         return Err("it is expired".to_owned());
     }
     if needed(claims, "iat")? > now + LEEWAY_S {
@@ -92,7 +109,7 @@ pub fn check_common(claims: &Claims, expected: Expected<'_>) -> Result<(), Wrong
     if seconds(claims, "nbf")?.is_some_and(|nbf| nbf > now + LEEWAY_S) {
         return Err("it is not good yet".to_owned());
     }
-    Ok(())
+    Ok(expires)
 }
 
 /// Whom an ID token is about.
@@ -295,6 +312,13 @@ mod tests {
             let refused = check(bad.clone()).unwrap_err();
             assert!(refused.contains(why), "{bad}: {refused}");
         }
+    }
+
+    /// The example of OpenID Connect Core 1.0, appendix A.3.
+    #[test]
+    fn the_hash_of_an_access_token_is_that_of_the_specification() {
+        let token = "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y";
+        assert_eq!(half_hash(token, Algorithm::RS256), "77QmUPtjPfzWtF2AnpK9RQ");
     }
 
     #[test]

@@ -147,6 +147,8 @@ actions! {
     SessionCreate = "session:create", Public;
     /// Goes on with a log-in.
     SessionRefresh = "session:refresh", Public;
+    /// Exchanges another system's token for one of a service account.
+    TokenExchange = "token:exchange", Public;
     /// Lets a waiting command line log in as oneself.
     SessionDelegate = "session:delegate", Public;
     /// A browser logs out.
@@ -189,6 +191,10 @@ actions! {
     ServiceAccountRead = "service_account:read", Read;
     /// Changes a service account: name, roles, whether it works.
     ServiceAccountUpdate = "service_account:update", Write;
+    /// Lets another system's tokens stand for a service account.
+    FederationRuleCreate = "federation_rule:create", Write;
+    /// Takes that back.
+    FederationRuleDelete = "federation_rule:delete", Write;
     /// Lists and shows identity providers.
     IdentityProviderRead = "identity_provider:read", Read;
     /// Makes an identity provider.

@@ -20,6 +20,7 @@ pub mod dump;
 pub mod enrolment_tokens;
 pub mod enrolments;
 pub mod entitlements;
+pub mod federation_rules;
 pub mod groups;
 pub mod idempotency;
 pub mod identity_providers;

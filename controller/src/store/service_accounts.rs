@@ -65,6 +65,22 @@ pub async fn insert(
     Ok(())
 }
 
+/// The account of this name.
+pub async fn by_name(
+    conn: &mut Conn<TenantScope>,
+    name: &str,
+) -> Result<Option<ServiceAccount>, StoreError> {
+    let key = conn.key();
+    let sql = format!("SELECT {COLUMNS} FROM service_accounts WHERE tenant_id = $1 AND name = $2");
+    let row = sqlx::query(AssertSqlSafe(sql))
+        .bind(key)
+        .bind(name.to_owned())
+        .fetch_optional(conn.db())
+        .await
+        .map_err(StoreError::doing("reading a service account"))?;
+    row.as_ref().map(read).transpose()
+}
+
 /// The account of this id.
 pub async fn get(
     conn: &mut Conn<TenantScope>,

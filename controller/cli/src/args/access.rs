@@ -10,20 +10,26 @@ use super::{Limit, value};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 With --user you log in with your password (asked for without echo); the login goes on by itself for
-a week, and ends after a day without use. Without it the token is read from --token-file, else from
+a week, and ends after a day without use. With --sso you log in at your tenant's identity provider:
+the command prints an address and a code for a browser, which may be on another machine. With
+--federated a program brings a token of another system, such as a CI, which is good once and gives
+15 minutes at most. Otherwise the token is read from --token-file, else from
 --token or EDGEFORMER_TOKEN, else from standard input. The login is saved, readable by you alone, in
 $EDGEFORMER_CONFIG or ~/.config/edgeformer/config.json, with a copy of the CA certificate.
 
 Examples:
   edgeformer login --url https://fleet.example:8443 --ca ca.pem --token-file admin.token
   edgeformer login --url https://fleet.example:8443 --ca ca.pem < admin.token
-  edgeformer login --url https://fleet.example:8443 --ca ca.pem --tenant acme --user ada")]
+  edgeformer login --url https://fleet.example:8443 --ca ca.pem --tenant acme --user ada
+  edgeformer login --url https://fleet.example:8443 --ca ca.pem --tenant acme --sso
+  edgeformer login --url https://fleet.example:8443 --ca ca.pem --tenant acme --federated \\
+    --service-account builder --token-file ci.jwt")]
 pub struct Login {
     /// File that holds the token
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Name of your tenant
-    #[arg(long, requires = "user")]
+    #[arg(long)]
     pub tenant: Option<String>,
     /// Your user name
     #[arg(long, requires = "tenant", conflicts_with = "token_file")]
@@ -31,6 +37,18 @@ pub struct Login {
     /// File with your password; asked for without it
     #[arg(long, value_name = "FILE", requires = "user")]
     pub password_file: Option<PathBuf>,
+    /// Log in at your tenant's identity provider, in a browser
+    #[arg(long, requires = "tenant", conflicts_with_all = ["user", "token_file"])]
+    pub sso: bool,
+    /// Name of the identity provider, if your tenant has several
+    #[arg(long, value_name = "NAME", requires = "sso")]
+    pub provider: Option<String>,
+    /// Log in as a service account with another system's token, from --token-file
+    #[arg(long, requires_all = ["tenant", "service_account"], conflicts_with_all = ["user", "sso"])]
+    pub federated: bool,
+    /// Name of the service account
+    #[arg(long, value_name = "NAME", requires = "federated")]
+    pub service_account: Option<String>,
     /// One-time code or recovery code, if you have a second factor; asked for without it
     #[arg(long, requires = "user")]
     pub code: Option<String>,

@@ -4,6 +4,7 @@ pub mod access;
 pub mod account;
 pub mod evidence;
 pub mod fleet;
+pub mod identity;
 pub mod policy;
 pub mod program;
 pub mod reports;
@@ -94,6 +95,9 @@ pub enum Command {
     /// People of the tenant
     #[command(subcommand)]
     User(account::User),
+    /// OpenID providers at which people log in
+    #[command(subcommand)]
+    IdentityProvider(identity::IdentityProvider),
     /// Your own account: password, second factor, log-ins
     #[command(subcommand)]
     Account(account::Account),

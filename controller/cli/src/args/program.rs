@@ -95,6 +95,9 @@ pub enum ServiceAccount {
         #[command(flatten)]
         consent: Consent,
     },
+    /// Other systems, such as a CI, whose tokens stand for an account
+    #[command(subcommand)]
+    Trust(super::identity::Trust),
     /// Let its tokens work again
     #[command(after_help = "Example:\n  edgeformer service-account enable builder")]
     Enable {

@@ -57,6 +57,16 @@ pub fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// `NAME=VALUE`; the first sign of equality counts.
+pub fn mapping(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => {
+            Ok((name.to_owned(), value.to_owned()))
+        }
+        _ => Err(format!("{text:?} must be written NAME=VALUE")),
+    }
+}
+
 /// An id as the `list` commands show it.
 pub fn id(text: &str) -> Result<String, String> {
     match uuid::Uuid::try_parse(text) {

@@ -75,6 +75,13 @@ endpoints! {
     LOG_IN: POST "/login" [] LoginRequest => LoginAnswer, "log in";
     REFRESH: POST "/login/refresh" [] RefreshRequest => LoginAnswer, "go on with the login";
     SET_PASSWORD: POST "/login/password" [] PasswordRequest => PasswordAnswer, "set the password";
+    LOGIN_PROVIDERS: GET "/login/providers" ["tenant"]
+        Nothing => Whole<LoginProvider>, "find the tenant's identity provider";
+    BEGIN_DEVICE_LOGIN: POST "/login/device" []
+        DeviceLoginRequest => DeviceLoginAnswer, "begin the login";
+    DEVICE_LOGIN: POST "/login/device/token" [] DeviceCode => LoginAnswer, "log in";
+    EXCHANGE: POST "/token-exchange" []
+        TokenExchangeRequest => TokenExchangeAnswer, "exchange the token";
     LOG_OUT: POST "/logout" [] Nothing => Nothing, "log out";
     LIST_LOG_INS: GET "/me/sessions" [] Nothing => Whole<LoginSession>, "list log-ins";
     END_LOG_IN: DELETE "/me/sessions/{id}" [] Nothing => Nothing, "end the log-in";
@@ -99,6 +106,26 @@ endpoints! {
 
     CREATE_ACCOUNT: POST "/service-accounts" []
         NamedRoles => ServiceAccount, "create the service account";
+    ADD_TRUST: POST "/service-accounts/{id}/trust" []
+        TrustRuleRequest => TrustRule, "add the trust rule";
+    LIST_TRUST: GET "/service-accounts/{id}/trust" []
+        Nothing => Whole<TrustRule>, "list trust rules";
+    REMOVE_TRUST: DELETE "/service-accounts/{id}/trust/{rule}" []
+        Nothing => Nothing, "remove the trust rule";
+
+    CREATE_PROVIDER: POST "/identity-providers" []
+        IdentityProviderEdit => IdentityProvider, "connect the identity provider";
+    LIST_PROVIDERS: GET "/identity-providers" []
+        Nothing => Whole<IdentityProvider>, "list identity providers";
+    GET_PROVIDER: GET "/identity-providers/{id}" []
+        Nothing => IdentityProvider, "read the identity provider";
+    PATCH_PROVIDER: PATCH "/identity-providers/{id}" []
+        IdentityProviderEdit => IdentityProvider, "change the identity provider";
+    DELETE_PROVIDER: DELETE "/identity-providers/{id}" []
+        Nothing => Nothing, "remove the identity provider";
+    CHECK_PROVIDER: POST "/identity-providers/{id}/check" []
+        Nothing => IdentityProviderCheck, "ask the identity provider";
+
     LIST_ACCOUNTS: GET "/service-accounts" ["limit", "cursor"]
         Nothing => Page<ServiceAccount>, "list service accounts";
     GET_ACCOUNT: GET "/service-accounts/{id}" []

@@ -8,6 +8,7 @@ mod access;
 mod account;
 mod audit;
 mod evidence;
+mod identity;
 mod program;
 mod tenant;
 
@@ -19,6 +20,7 @@ pub use access::*;
 pub use account::*;
 pub use audit::*;
 pub use evidence::*;
+pub use identity::*;
 pub use program::*;
 pub use tenant::*;
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use reqwest::StatusCode;
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
-use super::Context;
+use super::{Context, sso};
 use crate::args::Connection;
 use crate::args::access::Login;
 use crate::client::endpoints::{LOG_IN, LOG_OUT, REFRESH, WHOAMI};
@@ -36,15 +36,23 @@ pub async fn login(given: &Connection, args: &Login, screen: Screen) -> Result<E
     };
     config::parse_url(&url)?;
     let at = Connection { url: Some(url), ca: given.ca.clone(), ..Connection::default() };
-    let (target, login) = match (&args.tenant, &args.user) {
-        (Some(tenant), Some(user)) => {
+    let (target, login) = match &args.tenant {
+        Some(tenant) => {
             let target = config::place(&at, saved.as_ref())?;
             let client = Client::new(target.clone())?;
-            let session = with_password(&client, args, tenant, user).await?;
+            let session = match &args.user {
+                _ if args.sso => sso::in_browser(&client, &screen, args, tenant).await?,
+                _ if args.federated => sso::federated(&client, args, tenant).await?,
+                Some(user) => with_password(&client, args, tenant, user).await?,
+                None => {
+                    return Err(Failure::usage("--tenant alone does not say who logs in")
+                        .next("add --user NAME, --sso, or --federated with --service-account"));
+                }
+            };
             let login = config::Login::of_session(&target, session);
             (config::resolve(&at, Some(&login))?, login)
         }
-        _ => {
+        None => {
             let token = match (&args.token_file, &given.token) {
                 (Some(file), _) => config::read_text(file, "the token file")?,
                 (None, Some(token)) => token.clone(),
@@ -104,7 +112,7 @@ async fn with_password(
     Ok(session_of(answer.value))
 }
 
-fn session_of(answer: LoginAnswer) -> Session {
+pub fn session_of(answer: LoginAnswer) -> Session {
     let life = i64::try_from(answer.expires_in_s).unwrap_or(0);
     Session {
         access_token: answer.access_token,
@@ -138,11 +146,18 @@ pub async fn go_on(path: &Path, login: config::Login) -> Result<config::Login, F
     let at = Connection { url: Some(login.url.clone()), ..Connection::default() };
     let target = config::place(&at, Some(&login))?;
     let client = Client::new(target.clone())?;
+    if session.refresh_token.is_empty() {
+        return Err(Failure::new(
+            Exit::NotFoundOrDenied,
+            "the login with another system's token is over",
+        )
+        .next("log in again with a new one: `edgeformer login --tenant TENANT --federated …`"));
+    }
     let body = RefreshRequest { refresh_token: session.refresh_token };
     let answer = client.call(&REFRESH).body(&body).send().await.map_err(|error| match error {
         ClientError::Refused { status: StatusCode::UNAUTHORIZED, .. } => {
             Failure::new(Exit::NotFoundOrDenied, "your login is over")
-                .next("log in again: `edgeformer login --tenant TENANT --user NAME`")
+                .next("log in again: `edgeformer login --tenant TENANT --user NAME`, or --sso")
         }
         other => other.into(),
     })?;

@@ -10,6 +10,7 @@ mod consent;
 mod device;
 mod edit;
 mod follow;
+mod identity;
 mod login;
 mod model;
 mod policy;
@@ -17,6 +18,7 @@ mod program;
 mod report;
 mod rollout;
 mod sink;
+mod sso;
 mod tenant;
 mod witness;
 
@@ -101,6 +103,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Access(command) => policy::run(&context, command).await,
         Command::Approval(command) => policy::approval(&context, command).await,
         Command::User(command) => account::user(&context, command).await,
+        Command::IdentityProvider(command) => identity::provider(&context, command).await,
         Command::Account(command) => account::account(&context, command).await,
         Command::Device(command) => device::run(&context, command).await,
         Command::Model(command) => model::run(&context, command).await,

@@ -81,7 +81,10 @@ fn nothing(command: &str, given: &str) -> Failure {
         .next(format!("see them with `edgeformer {command} list`"))
 }
 
-async fn resolve_account(context: &Context, given: &str) -> Result<types::ServiceAccount, Failure> {
+pub async fn resolve_account(
+    context: &Context,
+    given: &str,
+) -> Result<types::ServiceAccount, Failure> {
     let all = context.client.call(&LIST_ACCOUNTS).all(LOOKED_THROUGH_BY_NAME).await?;
     let found = all.items.into_iter().find(|one| one.name == given || one.id == given);
     found.ok_or_else(|| nothing("service-account", given))
@@ -134,6 +137,7 @@ pub async fn account(context: &Context, command: ServiceAccount) -> Result<Exit,
             change(&account, &ServiceAccountPatch { roles: None, active: Some(false) }).await?;
             context.screen.say(&format!("{account} is disabled."));
         }
+        ServiceAccount::Trust(command) => return super::identity::trust(context, command).await,
         ServiceAccount::Enable { account } => {
             change(&account, &ServiceAccountPatch { roles: None, active: Some(true) }).await?;
             context.screen.say(&format!("The tokens of {account} work again."));

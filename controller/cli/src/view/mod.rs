@@ -5,6 +5,7 @@ pub mod account;
 pub mod compliance;
 pub mod device;
 pub mod human;
+pub mod identity;
 pub mod json;
 pub mod model;
 pub mod policy;

@@ -25,6 +25,7 @@ pub(super) fn routes() -> Vec<(Method, String, Action)> {
                     "{id}" | "{user}" => DeviceId::new().to_string(),
                     "{name}" => "no-such-model".to_owned(),
                     "{version}" => "1.0.0".to_owned(),
+                    "{rule}" => DeviceId::new().to_string(),
                     "{tenant}" => DeviceId::new().to_string(),
                     "{path}" => "checkpoint".to_owned(),
                     part => part.to_owned(),

@@ -24,6 +24,7 @@ pub(super) struct Things {
     witness: String,
     provider: String,
     sink: String,
+    rule: String,
 }
 
 const MODEL: &str = "secret-model";
@@ -79,6 +80,11 @@ pub(super) async fn one_of_everything(rest: &Rest, tenant: &str, admin: &str) ->
     let hook = json!({"url": "https://secret.example"});
     let body = json!({"name": "secret-sink", "format": "jsonl", "webhook": hook});
     let sink = rest.post(admin, "/api/v1/audit/sinks", body).await.text("id");
+    let body = json!({
+        "issuer": "https://id.invalid", "audience": "fleet", "conditions": {"sub": "secret-sub"},
+    });
+    let path = format!("/api/v1/service-accounts/{account}/trust");
+    let rule = rest.post(admin, &path, body).await.text("id");
     Things {
         token,
         enrolment_token,
@@ -91,6 +97,7 @@ pub(super) async fn one_of_everything(rest: &Rest, tenant: &str, admin: &str) ->
         witness,
         provider,
         sink,
+        rule,
     }
 }
 
@@ -131,6 +138,7 @@ impl Things {
             let path = path
                 .replace("{id}", id)
                 .replace("{user}", &self.user)
+                .replace("{rule}", &self.rule)
                 .replace("{name}", MODEL)
                 .replace("{version}", VERSION);
             for method in item.as_object().unwrap().keys() {
@@ -156,6 +164,9 @@ async fn call(rest: &Rest, token: &str, method: &Method, path: &str) -> Answer {
         Method::PATCH if path.contains("/users/") => Some(r#"{"display_name": "x"}"#),
         Method::PATCH if !path.contains("/devices/") => Some(r#"{"name": "x"}"#),
         Method::PATCH => Some(r#"{"labels": {"site": "here"}}"#),
+        _ if path.ends_with("/trust") => {
+            Some(r#"{"issuer": "https://a.b", "audience": "x", "conditions": {"sub": "x"}}"#)
+        }
         _ if path.ends_with("/signatures") => Some(r#"{"meaning": "reviewed"}"#),
         _ => Some("{}"),
     };
@@ -186,6 +197,7 @@ async fn every_route_hides_another_tenants_things() {
             .replace(&things.sink, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
             .replace(&things.witness, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
             .replace(&things.approval, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
+            .replace(&things.rule, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
             .replace(&things.provider, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
             .replace(&things.token, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
             .replace(&things.enrolment_token, "01a205d4-02c0-7092-a95b-4f862b0ac47f")

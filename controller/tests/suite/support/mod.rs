@@ -2,6 +2,7 @@
 
 pub(crate) mod db;
 pub(crate) mod oidc;
+pub(crate) mod provider;
 pub(crate) mod rest;
 pub(crate) mod syslog;
 pub(crate) mod tables;

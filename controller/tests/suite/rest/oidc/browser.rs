@@ -7,6 +7,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::Town;
+use crate::support::db::PostgresDatabase;
 use crate::support::oidc::{Browser, path};
 use crate::support::rest::{Answer, PUBLIC_URL};
 
@@ -202,15 +203,28 @@ async fn poll(town: &Town, device_code: &str) -> Answer {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_line_is_let_in_by_a_person_in_a_browser() {
-    let town = Town::new().await;
-    let begun = waiting(&town).await;
+    let_in(&Town::new().await).await;
+}
+
+/// Row-level security has to show what a waiting command line and a browser present.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_line_is_let_in_on_postgres_too() {
+    let database = PostgresDatabase::create().await;
+    let town = Town::on(Some(database.url.clone()), "RS256", json!({})).await;
+    let_in(&town).await;
+    town.rest.app.store.close().await;
+    database.drop_it().await;
+}
+
+async fn let_in(town: &Town) {
+    let begun = waiting(town).await;
     let (device, code) = (begun.text("device_code"), begun.text("user_code"));
     let page = begun.text("verification_uri_complete");
     assert!(page.starts_with(PUBLIC_URL) && page.ends_with(&code), "{page}");
-    poll(&town, &device).await.is_problem(409, "authorization_pending");
-    poll(&town, &device).await.is_problem(409, "slow_down");
+    poll(town, &device).await.is_problem(409, "authorization_pending");
+    poll(town, &device).await.is_problem(409, "slow_down");
     town.rest.advance(Duration::from_secs(11));
-    poll(&town, &device).await.is_problem(409, "authorization_pending");
+    poll(town, &device).await.is_problem(409, "authorization_pending");
 
     // The page sends whoever is not logged in through the provider and back.
     let ada = Browser::default();
@@ -233,18 +247,18 @@ async fn a_command_line_is_let_in_by_a_person_in_a_browser() {
     };
     say("allow", "wrong").await.is_problem(403, "csrf");
     say("perhaps", &csrf).await.is_problem(422, "invalid");
-    poll(&town, &device).await;
+    poll(town, &device).await;
     assert_eq!(say("allow", &csrf).await.status, 200);
     say("refuse", &csrf).await.is_problem(422, "invalid");
 
-    let tokens = poll(&town, &device).await;
+    let tokens = poll(town, &device).await;
     assert_eq!(tokens.status, 200, "{tokens:?}");
     assert_eq!(tokens.text("user_name"), "ada");
     let access = tokens.text("access_token");
     assert_eq!(town.rest.get(&access, "/api/v1/devices").await.status, 200);
     let sessions = town.rest.get(&access, "/api/v1/me/sessions").await;
     assert_eq!(sessions.body["items"][0]["method"], "oidc");
-    poll(&town, &device).await.is_problem(409, "expired_token");
+    poll(town, &device).await.is_problem(409, "expired_token");
     assert_eq!(town.records("session:delegate").await.len(), 1);
 
     // It outlives the browser's, and the provider ends both.

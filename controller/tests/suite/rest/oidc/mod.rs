@@ -1,6 +1,7 @@
 //! Log-in at the tenant's OpenID provider, against the real package.
 
 mod browser;
+mod federation;
 mod log_in;
 
 use edgeformer_controller::audit::sequencer;
@@ -41,12 +42,17 @@ impl Town {
 
     /// The provider signs with `algorithm`; `extra` is laid over its script's settings.
     pub(super) async fn with(algorithm: &str, extra: Value) -> Self {
+        Self::on(None, algorithm, extra).await
+    }
+
+    /// The same on another database than the embedded one.
+    pub(super) async fn on(database: Option<String>, algorithm: &str, extra: Value) -> Self {
         let provider = Provider::start(json!([client("fleet", algorithm)]), extra);
         let rules = OutboundRules {
             allow: vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
             ca_pem: Some(provider.ca_pem.clone()),
         };
-        let rest = Rest::start_with(None, rules).await;
+        let rest = Rest::start_with(database, rules).await;
         let (tenant, owner) = rest.tenant("acme").await;
         let id = add(&rest, &owner, &provider, json!({})).await;
         Self { rest, provider, tenant, owner, id }
