@@ -7,19 +7,16 @@ use edgeformer_proto::ids::TenantId;
 
 use crate::app::App;
 use crate::clock::Timestamp;
+use crate::privacy::Settings;
 use crate::scope::{InstallationScope, Scope, TenantScope};
 use crate::store::{
-    Store, StoreError, device_logins, idempotency, login_sessions, sso_logins, telemetry, tenants,
-    user_identities,
+    Store, StoreError, device_logins, idempotency, login_sessions, privacy, sso_logins, telemetry,
+    tenants, user_identities,
 };
 use crate::tenancy::purge;
 
 /// Nothing it removes is urgent.
 const INTERVAL: Duration = Duration::from_secs(600);
-/// How long a measurement is kept: long enough to compare a rollout with the month before it.
-pub const TELEMETRY_LIFE: Duration = Duration::from_secs(30 * 86_400);
-/// How long a log-in that is over is kept: a token of it that turns up is still known as used.
-const LOG_IN_KEPT: Duration = Duration::from_secs(30 * 86_400);
 /// Points removed in one transaction, so that other writers are not held up.
 const TELEMETRY_BATCH: i64 = 2_000;
 /// Batches per run and tenant: a million points in ten minutes is more than devices may send.
@@ -44,7 +41,8 @@ pub async fn run(app: App) {
 /// One run. Returns how many rows went.
 pub async fn tidy(store: &Store, now: Timestamp) -> Result<u64, StoreError> {
     let installation = InstallationScope::system(COMPONENT);
-    let mut forgotten = forget_answers(store, &installation, now).await?;
+    let answers = now.minus(Settings::default().answers());
+    let mut forgotten = forget_answers(store, &installation, answers, now).await?;
     let mut after: Option<TenantId> = None;
     loop {
         let page = {
@@ -60,9 +58,11 @@ pub async fn tidy(store: &Store, now: Timestamp) -> Result<u64, StoreError> {
                 continue;
             }
             let scope = TenantScope::system(tenant.id, COMPONENT);
-            forgotten += forget_answers(store, &scope, now).await?;
-            forgotten += forget_log_ins(store, &scope, now).await?;
-            forgotten += forget_telemetry(store, &scope, now).await?;
+            let kept = privacy::settings(&mut *store.read(&scope).await?).await?;
+            forgotten += forget_answers(store, &scope, now.minus(kept.answers()), now).await?;
+            forgotten += forget_log_ins(store, &scope, now.minus(kept.log_ins()), now).await?;
+            forgotten += forget_telemetry(store, &scope, now.minus(kept.telemetry()), now).await?;
+            forgotten += forget_facts(store, &scope, now.minus(kept.device_facts()), now).await?;
         }
     }
 }
@@ -70,10 +70,11 @@ pub async fn tidy(store: &Store, now: Timestamp) -> Result<u64, StoreError> {
 async fn forget_answers<S: Scope>(
     store: &Store,
     scope: &S,
+    before: Timestamp,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
     let mut write = store.write_observation(scope).await?;
-    let forgotten = idempotency::sweep(&mut write, now).await?;
+    let forgotten = idempotency::sweep(&mut write, before).await?;
     write.commit(now).await?;
     Ok(forgotten)
 }
@@ -81,10 +82,11 @@ async fn forget_answers<S: Scope>(
 async fn forget_log_ins(
     store: &Store,
     scope: &TenantScope,
+    before: Timestamp,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
     let mut write = store.write_observation(scope).await?;
-    let mut forgotten = login_sessions::forget(&mut write, now.minus(LOG_IN_KEPT)).await?;
+    let mut forgotten = login_sessions::forget(&mut write, before).await?;
     forgotten += sso_logins::forget(&mut write, now).await?;
     forgotten += device_logins::forget(&mut write, now).await?;
     forgotten += user_identities::forget_uses(&mut write, now).await?;
@@ -95,18 +97,30 @@ async fn forget_log_ins(
 async fn forget_telemetry(
     store: &Store,
     scope: &TenantScope,
+    before: Timestamp,
     now: Timestamp,
 ) -> Result<u64, StoreError> {
     let mut forgotten = 0;
     for _ in 0..BATCHES_PER_RUN {
         let mut write = store.write_observation(scope).await?;
-        let gone =
-            telemetry::forget(&mut write, now.minus(TELEMETRY_LIFE), TELEMETRY_BATCH).await?;
+        let gone = telemetry::forget(&mut write, before, TELEMETRY_BATCH).await?;
         write.commit(now).await?;
         forgotten += gone;
         if gone < TELEMETRY_BATCH.unsigned_abs() {
             break;
         }
     }
+    Ok(forgotten)
+}
+
+async fn forget_facts(
+    store: &Store,
+    scope: &TenantScope,
+    before: Timestamp,
+    now: Timestamp,
+) -> Result<u64, StoreError> {
+    let mut write = store.write_observation(scope).await?;
+    let forgotten = privacy::forget_device_facts(&mut write, before).await?;
+    write.commit(now).await?;
     Ok(forgotten)
 }

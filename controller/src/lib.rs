@@ -29,6 +29,7 @@ pub mod login_session;
 pub mod oidc;
 pub mod outbound;
 pub mod policy;
+pub mod privacy;
 pub mod problem;
 pub mod quota;
 pub mod rollout;

@@ -113,7 +113,7 @@ fn refuse_owner() -> AppError {
 }
 
 /// Nobody gives, or takes by changing who has them, roles that they could not give.
-fn check_roles<'a>(
+pub(crate) fn check_roles<'a>(
     scope: &TenantScope,
     roles: impl IntoIterator<Item = &'a Role>,
 ) -> Result<(), AppError> {

@@ -14,6 +14,7 @@ pub mod federation;
 pub mod groups;
 pub mod identity_providers;
 pub mod policies;
+pub mod privacy;
 pub mod service_accounts;
 pub mod telemetry;
 pub mod tenant_lifecycle;

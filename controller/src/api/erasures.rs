@@ -1,4 +1,6 @@
-//! Erasing a person from what stands beside the audit log, over REST.
+//! Erasing a person or a device, over REST.
+
+use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
@@ -25,7 +27,7 @@ pub fn routes() -> Routes {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct SubjectQuery {
-    /// `user:<id>`, `token:<id>` or `service_account:<id>`, as audit records name actors.
+    /// `user:<id>`, `token:<id>`, `service_account:<id>` or `device:<id>`.
     subject: String,
 }
 
@@ -33,7 +35,7 @@ struct SubjectQuery {
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ErasureRequest {
-    /// `user:<id>`, `token:<id>` or `service_account:<id>`, as audit records name actors.
+    /// `user:<id>`, `token:<id>`, `service_account:<id>` or `device:<id>`.
     subject: String,
 }
 
@@ -43,6 +45,10 @@ pub struct Erasure {
     subject: String,
     /// Records whose names, addresses and details of the subject go. The records stay.
     records: u64,
+    /// Rows of other tables that are removed or cleared, by table.
+    rows: BTreeMap<String, u64>,
+    /// Electronic signatures that stay as they were signed.
+    signatures_kept: u64,
     /// When it was erased; null before.
     erased_at: Option<String>,
 }
@@ -52,6 +58,8 @@ impl From<use_case::Erased> for Erasure {
         Self {
             subject: erased.subject.as_str().to_owned(),
             records: erased.records,
+            rows: erased.rows,
+            signatures_kept: erased.signatures_kept,
             erased_at: erased.erased_at.map(|at| at.rfc3339()),
         }
     }
@@ -69,7 +77,8 @@ async fn preview(
     Ok(Json(use_case::preview(&app, &scope, subject).await?.into()))
 }
 
-/// Erases a person: names, addresses and details beside the log go for good, the tree stays valid.
+/// Erases a person or a revoked device: the account, names, addresses and details go for good, the
+/// log's tree stays valid.
 #[utoipa::path(post, path = "/audit/erasures", tag = "audit", request_body = ErasureRequest,
     responses((status = 200, body = Erasure)))]
 async fn create(

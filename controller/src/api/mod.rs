@@ -29,6 +29,7 @@ mod login;
 pub mod models;
 pub mod page;
 mod policies;
+mod privacy;
 pub mod request;
 pub mod rollouts;
 pub mod route;
@@ -80,6 +81,7 @@ fn routes() -> Routes {
         .merge(rollouts::routes())
         .merge(audit::routes())
         .merge(compliance::routes())
+        .merge(privacy::routes())
         .merge(models::routes())
         .merge(policies::routes())
         .merge(access::routes())

@@ -231,20 +231,20 @@ async fn export_all(
 }
 
 /// Reads the file and keeps its place until all is sent.
-struct Reader {
+pub(super) struct Reader {
     file: tokio::fs::File,
     _scratch: Scratch,
 }
 
 impl Reader {
-    fn new(scratch: Scratch) -> Result<Self, AppError> {
+    pub(super) fn new(scratch: Scratch) -> Result<Self, AppError> {
         let file = scratch.file.try_clone();
         let file =
             file.map_err(|error| AppError::Internal(format!("an export is lost: {error}")))?;
         Ok(Self { file: tokio::fs::File::from_std(file), _scratch: scratch })
     }
 
-    async fn next(mut self) -> std::io::Result<Option<(Bytes, Self)>> {
+    pub(super) async fn next(mut self) -> std::io::Result<Option<(Bytes, Self)>> {
         let mut piece = vec![0; PIECE_BYTES];
         let count = self.file.read(&mut piece).await?;
         piece.truncate(count);

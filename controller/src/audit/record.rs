@@ -211,12 +211,13 @@ fn recorded_actor(actor: &Actor, sealer: &mut Sealer) -> RecordedActor {
 
 /// The resource as the leaf names it, and whose its changes are.
 fn recorded_resource(mut resource: Resource, sealer: &mut Sealer) -> (Resource, Subject) {
-    if resource.kind != "user" {
+    // A token's name is often its owner's.
+    if !["user", "token"].contains(&resource.kind.as_str()) {
         return (resource, Subject::NOBODY);
     }
     // Somebody who could not be identified, e.g. a mistyped name at log-in.
     let id = if resource.id.is_empty() { "unidentified" } else { &resource.id };
-    let subject = Subject::of("user", id);
+    let subject = Subject::of(&resource.kind, id);
     if let Some(name) = resource.name.take() {
         sealer.put(subject.clone(), field::RESOURCE_NAME, name);
     }

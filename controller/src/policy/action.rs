@@ -261,6 +261,12 @@ actions! {
     AuditSinkDelete = "audit_sink:delete", Write;
     /// Reports which version ran where and when, who approved it, and what proves it.
     ComplianceReport = "compliance:report", Audit;
+    /// Takes out everything that is held about one person or device.
+    PrivacyExport = "privacy:export", Audit;
+    /// Looks at how long data is kept.
+    PrivacySettingsRead = "privacy_settings:read", Read;
+    /// Changes how long data is kept, and what applications may send.
+    PrivacySettingsUpdate = "privacy_settings:update", Write;
     /// Looks at what erasing a person takes.
     ErasurePreview = "erasure:preview", Audit;
     /// Erases a person from what stands beside the audit log.

@@ -155,13 +155,13 @@ pub async fn settle<S: Scope>(
     Ok(())
 }
 
-/// Forgets what is older than [`KEEP`].
-pub async fn sweep<S: Scope>(write: &mut Write<S>, now: Timestamp) -> Result<u64, StoreError> {
+/// Forgets what was kept before `before`.
+pub async fn sweep<S: Scope>(write: &mut Write<S>, before: Timestamp) -> Result<u64, StoreError> {
     let key = write.key();
     let sql = "DELETE FROM idempotency_keys WHERE tenant_id = $1 AND created_at_us < $2";
     let done = sqlx::query(sql)
         .bind(key)
-        .bind(now.minus(KEEP).0)
+        .bind(before.0)
         .execute(write.db())
         .await
         .map_err(StoreError::doing("forgetting old idempotency keys"))?;

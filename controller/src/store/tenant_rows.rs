@@ -33,6 +33,11 @@ const PUBLIC: &[&str] = &[
     "sealed_index_key",
 ];
 
+/// Whether a table holds only what passes within a day.
+pub fn is_passing(table: &str) -> bool {
+    PASSING.contains(&table)
+}
+
 /// Whether an export leaves this column out.
 pub fn is_secret(column: &str) -> bool {
     !PUBLIC.contains(&column) && SECRET.iter().any(|part| column.contains(part))

@@ -12,6 +12,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 
 use super::point::{Buckets, Point};
 use crate::clock::Timestamp;
+use crate::privacy::Settings;
 
 /// Points of one batch: an agent keeps at most 512 series of each kind.
 pub const MAX_POINTS: usize = 2_048;
@@ -50,15 +51,26 @@ pub enum Refused {
     },
 }
 
-/// What a batch holds that this controller keeps, and how many points it does not know how to keep
-/// (kinds other than gauge, sum and explicit histogram).
+/// What of a batch is kept.
+#[derive(Debug, Default, PartialEq)]
+pub struct Taken {
+    /// The points.
+    pub points: Vec<Point>,
+    /// Points of kinds other than gauge, sum and explicit histogram.
+    pub unknown: usize,
+    /// Points of metrics that are neither declared nor allowed by the tenant.
+    pub undeclared: usize,
+}
+
+/// What a batch holds that this controller keeps. Attributes that are neither declared nor allowed by
+/// the tenant are dropped, whatever sent them.
 pub fn points(
     batch: ExportMetricsServiceRequest,
     device_id: DeviceId,
     received_at: Timestamp,
-) -> Result<(Vec<Point>, usize), Refused> {
-    let mut points = Vec::new();
-    let mut unknown = 0;
+    settings: &Settings,
+) -> Result<Taken, Refused> {
+    let mut taken = Taken::default();
     let metrics = batch
         .resource_metrics
         .into_iter()
@@ -66,27 +78,31 @@ pub fn points(
         .flat_map(|scope| scope.metrics);
     for metric in metrics {
         check_text("a metric name", &metric.name)?;
-        let of = Of { name: &metric.name, device_id, received_at };
+        if !settings.takes_metric(&metric.name) {
+            taken.undeclared += count(&metric);
+            continue;
+        }
+        let of = Of { name: &metric.name, device_id, received_at, settings };
         match &metric.data {
             Some(Data::Histogram(histogram)) => {
                 for point in &histogram.data_points {
-                    push(&mut points, of.histogram(point)?)?;
+                    push(&mut taken.points, of.histogram(point)?)?;
                 }
             }
             Some(Data::Gauge(gauge)) => {
                 for point in &gauge.data_points {
-                    push(&mut points, of.number(point)?)?;
+                    push(&mut taken.points, of.number(point)?)?;
                 }
             }
             Some(Data::Sum(sum)) => {
                 for point in &sum.data_points {
-                    push(&mut points, of.number(point)?)?;
+                    push(&mut taken.points, of.number(point)?)?;
                 }
             }
-            _ => unknown += count_unknown(&metric),
+            _ => taken.unknown += count(&metric),
         }
     }
-    Ok((points, unknown))
+    Ok(taken)
 }
 
 fn push(points: &mut Vec<Point>, point: Point) -> Result<(), Refused> {
@@ -97,8 +113,11 @@ fn push(points: &mut Vec<Point>, point: Point) -> Result<(), Refused> {
     Ok(())
 }
 
-fn count_unknown(metric: &Metric) -> usize {
+fn count(metric: &Metric) -> usize {
     match &metric.data {
+        Some(Data::Histogram(histogram)) => histogram.data_points.len(),
+        Some(Data::Gauge(gauge)) => gauge.data_points.len(),
+        Some(Data::Sum(sum)) => sum.data_points.len(),
         Some(Data::ExponentialHistogram(histogram)) => histogram.data_points.len(),
         Some(Data::Summary(summary)) => summary.data_points.len(),
         _ => 0,
@@ -109,6 +128,7 @@ struct Of<'a> {
     name: &'a str,
     device_id: DeviceId,
     received_at: Timestamp,
+    settings: &'a Settings,
 }
 
 impl Of<'_> {
@@ -125,7 +145,9 @@ impl Of<'_> {
             let value = text_of(attribute);
             check_text("an attribute's key", &attribute.key)?;
             check_text("an attribute's value", &value)?;
-            texts.insert(attribute.key.clone(), value);
+            if let Some(value) = self.settings.take_attribute(&attribute.key, &value) {
+                texts.insert(attribute.key.clone(), value);
+            }
         }
         let mut take = |key| texts.remove(key).unwrap_or_default();
         let (slot, version_id, rollout_id) =
@@ -239,9 +261,13 @@ mod tests {
         })
     }
 
+    fn take(name: &str, data: Data) -> Result<Taken, Refused> {
+        points(batch(name, data), DeviceId::new(), Timestamp(9), &Settings::default())
+    }
+
     fn check(data: Data, expected: Result<u64, &str>) {
-        let got = points(batch("m", data), DeviceId::new(), Timestamp(9));
-        let got = got.map(|(points, _)| points[0].count).map_err(|refused| refused.to_string());
+        let got = take("process.memory.usage", data);
+        let got = got.map(|taken| taken.points[0].count).map_err(|refused| refused.to_string());
         match expected {
             Ok(count) => assert_eq!(got, Ok(count)),
             Err(part) => assert!(got.clone().unwrap_err().contains(part), "{got:?}"),
@@ -252,11 +278,37 @@ mod tests {
     fn a_histogram_keeps_what_was_sent_and_its_slot_is_a_column() {
         let device = DeviceId::new();
         let data = histogram(vec![1, 2], vec![0.5], 3);
-        let (got, unknown) = points(batch("m", data), device, Timestamp(9)).unwrap();
-        assert_eq!(unknown, 0);
+        let batch = batch(names::REQUEST_DURATION, data);
+        let taken = points(batch, device, Timestamp(9), &Settings::default()).unwrap();
+        let got = taken.points;
+        assert_eq!((taken.unknown, taken.undeclared), (0, 0));
         assert_eq!((got[0].device_id, got[0].slot.as_str()), (device, "assistant"));
         assert_eq!((got[0].at, got[0].received_at), (Timestamp(7), Timestamp(9)));
         assert!(got[0].attributes.is_empty());
+    }
+
+    #[test]
+    fn what_is_not_declared_is_dropped_unless_the_tenant_allows_it_by_name() {
+        let application = || {
+            let mut data = histogram(vec![1], vec![], 1);
+            if let Data::Histogram(histogram) = &mut data {
+                let value =
+                    Some(AnyValue { value: Some(Value::StringValue("Lovelace".to_owned())) });
+                let key = "app.user".to_owned();
+                let attribute = KeyValue { key, value, ..Default::default() };
+                histogram.data_points[0].attributes.push(attribute);
+            }
+            data
+        };
+        let taken = take("app.answers", application()).unwrap();
+        assert_eq!((taken.points.len(), taken.undeclared), (0, 1));
+        let taken = take(names::REQUEST_DURATION, application()).unwrap();
+        assert!(taken.points[0].attributes.is_empty(), "{:?}", taken.points);
+        let names = ["app.answers".to_owned(), "app.user".to_owned()].into();
+        let settings = Settings { telemetry_names: names, ..Settings::default() };
+        let batch = batch("app.answers", application());
+        let taken = points(batch, DeviceId::new(), Timestamp(9), &settings).unwrap();
+        assert_eq!(taken.points[0].attributes["app.user"], "Lovelace");
     }
 
     #[test]
@@ -277,11 +329,11 @@ mod tests {
         let value = Some(number_data_point::Value::AsInt(1));
         let point = NumberDataPoint { value, ..Default::default() };
         let data = Data::Gauge(Gauge { data_points: vec![point; MAX_POINTS + 1] });
-        let refused = points(batch("m", data), DeviceId::new(), Timestamp(0));
+        let refused = take("process.memory.usage", data);
         assert_eq!(refused.unwrap_err(), Refused::Points);
         let long = "x".repeat(MAX_TEXT_BYTES + 1);
         let data = histogram(vec![1], vec![], 1);
-        let refused = points(batch(&long, data), DeviceId::new(), Timestamp(0));
+        let refused = take(&long, data);
         assert_eq!(refused.unwrap_err(), Refused::Text { what: "a metric name" });
     }
 }

@@ -45,21 +45,31 @@ impl MetricsService for Metrics {
             .cloned()
             .ok_or_else(|| Status::unauthenticated("no device certificate"))?;
         let now = self.app.now();
-        let (points, unknown) = otlp::points(request.into_inner(), device.device_id, now)
-            .map_err(|refused| Status::invalid_argument(refused.to_string()))?;
         // Fair between tenants: one that measures much does not hold another's measurements up.
         let place = self.app.quota().devices.enter(Key::Tenant(device.tenant_id)).await;
         let _place = place.map_err(|error| Status::unavailable(error.to_string()))?;
         let scope = device.scope();
+        let mut read = self.app.store.read(&scope).await.map_err(device_listener::unavailable)?;
+        let settings =
+            store::privacy::settings(&mut read).await.map_err(device_listener::unavailable)?;
+        drop(read);
+        let batch = request.into_inner();
+        let otlp::Taken { points, unknown, undeclared } =
+            otlp::points(batch, device.device_id, now, &settings)
+                .map_err(|refused| Status::invalid_argument(refused.to_string()))?;
         let mut write =
             self.app.store.write_observation(&scope).await.map_err(device_listener::unavailable)?;
         store::telemetry::insert(&mut write, &points)
             .await
             .map_err(device_listener::unavailable)?;
         write.commit(now).await.map_err(device_listener::unavailable)?;
-        let partial_success = (unknown > 0).then(|| ExportMetricsPartialSuccess {
-            rejected_data_points: i64::try_from(unknown).unwrap_or(i64::MAX),
-            error_message: "only gauges, sums and explicit histograms are kept".to_owned(),
+        let rejected = unknown + undeclared;
+        let partial_success = (rejected > 0).then(|| ExportMetricsPartialSuccess {
+            rejected_data_points: i64::try_from(rejected).unwrap_or(i64::MAX),
+            error_message: format!(
+                "{unknown} are neither gauge, sum nor explicit histogram, {undeclared} are of \
+                 metrics that are not declared and that the tenant's privacy settings do not allow"
+            ),
         });
         Ok(Response::new(ExportMetricsServiceResponse { partial_success }))
     }

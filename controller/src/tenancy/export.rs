@@ -35,14 +35,27 @@ pub struct Exported {
 }
 
 /// Writes the lines and what they are.
-struct Lines {
+pub(crate) struct Lines {
     out: BufWriter<File>,
     hash: Context,
-    rows: u64,
+    pub(crate) rows: u64,
 }
 
 impl Lines {
-    fn write(&mut self, value: &Value) -> io::Result<()> {
+    pub(crate) fn new(file: File) -> Self {
+        Self { out: BufWriter::new(file), hash: Context::new(&SHA256), rows: 0 }
+    }
+
+    /// The last line, with the hash of all before it. Gives the hash.
+    pub(crate) fn end(&mut self, tables: &BTreeMap<String, u64>) -> io::Result<String> {
+        let sha256 = data_encoding::HEXLOWER.encode(self.hash.clone().finish().as_ref());
+        let end = json!({"end": true, "rows": self.rows, "tables": tables, "sha256": sha256});
+        self.write(&end)?;
+        self.out.flush()?;
+        Ok(sha256)
+    }
+
+    pub(crate) fn write(&mut self, value: &Value) -> io::Result<()> {
         let line = format!("{value}\n");
         self.hash.update(line.as_bytes());
         self.out.write_all(line.as_bytes())
@@ -68,12 +81,9 @@ pub async fn export(
              space, then export again"
         ))
     };
-    let out = BufWriter::new(scratch.file.try_clone().map_err(full)?);
-    let mut lines = Lines { out, hash: Context::new(&SHA256), rows: 0 };
+    let mut lines = Lines::new(scratch.file.try_clone().map_err(full)?);
     let tables = write_rows(app, scope, id, &mut lines).await?.map_err(full)?;
-    let sha256 = data_encoding::HEXLOWER.encode(lines.hash.clone().finish().as_ref());
-    let end = json!({"end": true, "rows": lines.rows, "tables": tables, "sha256": sha256});
-    lines.write(&end).and_then(|()| lines.out.flush()).map_err(full)?;
+    let sha256 = lines.end(&tables).map_err(full)?;
     scratch.file.rewind().map_err(full)?;
     let after = json!({"rows": lines.rows, "sha256": sha256});
     record(app, scope, id, &tenant.standing.name, after).await?;

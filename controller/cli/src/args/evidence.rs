@@ -1,8 +1,8 @@
-//! Evidence of what ran where.
+//! Evidence of what ran where, and how long what is kept.
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use super::value;
 
@@ -56,4 +56,55 @@ Examples:
 Examples:
   edgeformer compliance key > release.key")]
     Key,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Privacy {
+    /// Show how long which kind of data is kept, and what applications may send
+    #[command(after_help = "\
+Examples:
+  edgeformer privacy settings")]
+    Settings,
+    /// Change how long data is kept; what is not given stays as it is
+    #[command(after_help = "\
+Examples:
+  edgeformer privacy set --telemetry-days 7
+  edgeformer privacy set --allow app.requests --allow app.site
+  edgeformer privacy set --disallow app.site")]
+    Set(PrivacySet),
+    /// Write everything that is held about one person or device, as JSON Lines
+    #[command(after_help = "\
+Examples:
+  edgeformer privacy export user:0198c0de-0000-7000-8000-000000000001 > ada.jsonl
+  edgeformer privacy export device:0198c0de-0000-7000-8000-000000000002 --file press.jsonl")]
+    Export {
+        /// `user:<id>`, `token:<id>`, `service_account:<id>` or `device:<id>`
+        subject: String,
+        /// Write to this new file instead of standard output
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+}
+
+/// What to change.
+#[derive(Debug, Args)]
+pub struct PrivacySet {
+    /// Days that telemetry is kept (1 to 3650)
+    #[arg(long, value_name = "DAYS")]
+    pub telemetry_days: Option<u32>,
+    /// Hours that answers are kept for those who repeat a request (1 to 24)
+    #[arg(long, value_name = "HOURS")]
+    pub answers_hours: Option<u32>,
+    /// Days that log-ins are kept that are over (7 to 365)
+    #[arg(long, value_name = "DAYS")]
+    pub log_ins_days: Option<u32>,
+    /// Days that facts of revoked devices are kept since they were seen last (1 to 3650)
+    #[arg(long, value_name = "DAYS")]
+    pub device_facts_days: Option<u32>,
+    /// Take this metric or attribute of applications from now on; may be repeated
+    #[arg(long = "allow", value_name = "NAME")]
+    pub allow: Vec<String>,
+    /// Drop it from now on; may be repeated
+    #[arg(long = "disallow", value_name = "NAME")]
+    pub disallow: Vec<String>,
 }

@@ -134,6 +134,9 @@ pub enum Command {
     /// Which version ran where, who approved it, and what proves it
     #[command(subcommand)]
     Compliance(evidence::Compliance),
+    /// How long data is kept, and everything that is held about somebody
+    #[command(subcommand)]
+    Privacy(evidence::Privacy),
     /// What the devices measured
     #[command(subcommand)]
     Telemetry(reports::Telemetry),

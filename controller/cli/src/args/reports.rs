@@ -150,13 +150,14 @@ Examples:
     /// Sinks: other systems that the log is streamed to
     #[command(subcommand)]
     Sink(Sink),
-    /// Erase a person: names, addresses and details beside the log go, the log stays valid
+    /// Erase a person or a revoked device: account, names, addresses and details go, the log stays
+    /// valid
     #[command(after_help = "\
 Examples:
   edgeformer audit erase user:0198c0de-0000-7000-8000-000000000001
   edgeformer audit erase token:0198c0de-0000-7000-8000-000000000002 --yes")]
     Erase {
-        /// `user:<id>`, `token:<id>` or `service_account:<id>`, as `audit list -o json` shows actors
+        /// `user:<id>`, `token:<id>`, `service_account:<id>` or `device:<id>`
         subject: String,
         #[command(flatten)]
         consent: Consent,

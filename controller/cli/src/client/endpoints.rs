@@ -208,6 +208,12 @@ endpoints! {
     RELEASE_KEY: GET "/compliance/release-key" []
         Nothing => ReleaseKey, "read the release key";
 
+    PRIVACY_SETTINGS: GET "/privacy/settings" []
+        Nothing => PrivacySettings, "read the privacy settings";
+    SET_PRIVACY_SETTINGS: PUT "/privacy/settings" []
+        PrivacySettings => PrivacySettings, "change the privacy settings";
+    PRIVACY_EXPORT: GET "/privacy/export" ["subject"] Nothing => TextStream, "export";
+
     LIST_APPROVALS: GET "/approvals" ["limit", "cursor", "state"]
         Nothing => Page<Approval>, "list approvals";
     GET_APPROVAL: GET "/approvals/{id}" [] Nothing => Approval, "read the approval";

@@ -339,6 +339,8 @@ pub struct ErasureCreate {
 pub struct Erasure {
     pub subject: String,
     pub records: u64,
+    pub rows: BTreeMap<String, u64>,
+    pub signatures_kept: u64,
     pub erased_at: Option<String>,
 }
 

@@ -14,6 +14,7 @@ mod identity;
 mod login;
 mod model;
 mod policy;
+mod privacy;
 mod program;
 mod report;
 mod rollout;
@@ -110,6 +111,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Rollout(command) => rollout::run(&context, command).await,
         Command::Audit(command) => audit::run(&context, command).await,
         Command::Compliance(command) => compliance::run(&context, command).await,
+        Command::Privacy(command) => privacy::run(&context, command).await,
         Command::Telemetry(command) => report::telemetry(&context, command).await,
         Command::Completion { .. } | Command::Login(_) | Command::Logout => Ok(Exit::Done),
     }

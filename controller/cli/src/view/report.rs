@@ -41,8 +41,17 @@ pub fn erasure(erasure: &Erasure) -> String {
     fields(&[
         ("Subject", erasure.subject.clone()),
         ("Records", amount(erasure.records)),
+        ("Rows", rows(erasure)),
+        ("Signatures", format!("{} stay as they were signed", amount(erasure.signatures_kept))),
         ("Erased", erasure.erased_at.as_deref().map_or_else(|| "no".to_owned(), absolute)),
     ])
+}
+
+/// Rows beside the log, by table.
+fn rows(erasure: &Erasure) -> String {
+    let one = |(table, count): (&String, &u64)| format!("{} in {table}", amount(*count));
+    let rows: Vec<String> = erasure.rows.iter().map(one).collect();
+    if rows.is_empty() { NONE.to_owned() } else { rows.join(", ") }
 }
 
 /// What an offline verification found.
@@ -77,13 +86,15 @@ fn base64(bytes: &[u8]) -> String {
 /// Asks for consent to an erasure.
 pub fn erasure_preview(erasure: &Erasure) -> String {
     format!(
-        "Names, addresses and details of {} go from {} for good.\n\
-         The records themselves and the proofs of the log stay valid.",
+        "Names, addresses and details of {} go from {} for good, and these rows: {}.\n\
+         The records themselves and the proofs of the log stay valid; {} signatures stay as signed.",
         erasure.subject,
         match erasure.records {
             1 => "1 audit record".to_owned(),
             n => format!("{} audit records", amount(n)),
-        }
+        },
+        rows(erasure),
+        amount(erasure.signatures_kept)
     )
 }
 

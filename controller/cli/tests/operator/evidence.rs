@@ -83,3 +83,27 @@ fn a_compliance_report_is_taken_out_and_verified_without_the_controller() {
     std::fs::write(&log, &good_log).unwrap();
     ok(&folder);
 }
+
+#[test]
+fn retention_is_set_and_what_is_held_about_a_person_is_given_out_and_erased() {
+    let controller = Controller::start().with_tenant();
+    assert!(controller.ok(&["privacy", "settings"]).contains("30 days"));
+    let set = ["privacy", "set", "--telemetry-days", "7", "--allow", "app.a", "--allow", "app.b"];
+    assert_eq!(controller.json(&set)["telemetry_days"], 7);
+    let left = controller.json(&["privacy", "set", "--disallow", "app.a"]);
+    assert_eq!(left["telemetry_names"], serde_json::json!(["app.b"]));
+    assert_eq!(left["telemetry_days"], 7, "what is not given stays as it is");
+    controller.fails(&["privacy", "set", "--log-ins-days", "1"], 1, "it must be 7 to 365");
+
+    let made = controller.json(&["user", "create", "lovelace", "--role", "viewer"]);
+    let subject = format!("user:{}", made["id"].as_str().unwrap());
+    let file = controller.path("lovelace.jsonl");
+    controller.ok(&["privacy", "export", &subject, "--file", &file]);
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains(r#""table":"users""#) && text.contains("lovelace"), "{text}");
+    assert!(controller.ok(&["privacy", "export", &subject]).contains("edgeformer-subject-export"));
+    controller.fails(&["privacy", "export", "user:x"], 1, "it must end in an id");
+    let erased = controller.ok(&["audit", "erase", &subject, "--yes"]);
+    assert!(erased.contains("1 in users"), "{erased}");
+    assert!(!controller.ok(&["user", "list"]).contains("lovelace"));
+}

@@ -10,6 +10,7 @@ mod idempotency;
 mod isolation;
 mod oidc;
 mod policies;
+mod privacy;
 mod problems;
 mod programs;
 mod quotas;

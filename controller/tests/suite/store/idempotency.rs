@@ -69,7 +69,7 @@ on_both_databases! {
         db.advance(KEEP + Duration::from_secs(1));
         let scope = InstallationScope::system("test");
         let mut write = db.store.write_observation(&scope).await.unwrap();
-        assert_eq!(idempotency::sweep(&mut write, db.now()).await.unwrap(), 1);
+        assert_eq!(idempotency::sweep(&mut write, db.now().minus(idempotency::KEEP)).await.unwrap(), 1);
         write.commit(db.now()).await.unwrap();
         assert_eq!(claim(&db, 2).await, Claim::Ours);
     }

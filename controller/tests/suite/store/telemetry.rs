@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
-use edgeformer_controller::housekeeping::{self, TELEMETRY_LIFE};
+use edgeformer_controller::housekeeping;
+use edgeformer_controller::privacy::Settings;
 use edgeformer_controller::scope::TenantScope;
 use edgeformer_controller::store::telemetry::{self, Filter};
 use edgeformer_controller::telemetry::{Buckets, Point};
@@ -45,7 +46,7 @@ on_both_databases! {
         let device = DeviceId::new();
         add(&db, &a, &(0..2_500).map(|_| point(&db, device, "m")).collect::<Vec<_>>()).await;
         add(&db, &b, &[point(&db, device, "m")]).await;
-        db.advance(TELEMETRY_LIFE);
+        db.advance(Settings::default().telemetry());
         add(&db, &a, &[point(&db, device, "new")]).await;
         assert_eq!(housekeeping::tidy(&db.store, db.now()).await.unwrap(), 0, "to the microsecond");
         db.advance(std::time::Duration::from_secs(1));

@@ -14,6 +14,7 @@ pub use html::html;
 
 use super::human::{NONE, absolute};
 use super::{Style, fields, table};
+use crate::client::types::PrivacySettings;
 
 /// `model@version` of each version, or its id where the log does not say.
 struct Names<'a>(BTreeMap<&'a str, &'a str>);
@@ -89,6 +90,19 @@ pub fn summary(report: &Report, style: Style) -> String {
     };
     let head = ["DEVICE", "SLOT", "VERSION", "SINCE", "UNTIL", "HOW SURE"];
     table(style, head, report.deployments.iter().map(row))
+}
+
+/// How long data is kept.
+pub fn privacy(settings: &PrivacySettings) -> String {
+    let names: Vec<&str> = settings.telemetry_names.iter().map(String::as_str).collect();
+    let names = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+    fields(&[
+        ("Telemetry", format!("{} days", settings.telemetry_days)),
+        ("Answers to repeat", format!("{} hours", settings.answers_hours)),
+        ("Log-ins that are over", format!("{} days", settings.log_ins_days)),
+        ("Facts of revoked devices", format!("{} days", settings.device_facts_days)),
+        ("Taken beyond what is declared", names),
+    ])
 }
 
 /// That every line is backed.
