@@ -33,6 +33,7 @@ pub mod privacy;
 pub mod problem;
 pub mod quota;
 pub mod rollout;
+pub mod scim;
 pub mod scope;
 pub mod serve;
 pub mod server_identity;

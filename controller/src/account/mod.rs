@@ -63,7 +63,8 @@ pub fn parse_roles(names: &BTreeSet<String>) -> Result<BTreeSet<Role>, AppError>
     names.iter().map(one).collect()
 }
 
-fn email(text: &str) -> Result<String, AppError> {
+/// An e-mail address, or nothing.
+pub fn email(text: &str) -> Result<String, AppError> {
     let text = text.trim();
     let plain = text.len() <= MAX_EMAIL_BYTES && !text.chars().any(|c| c.is_control() || c == ' ');
     // Only what no address has: an address is proved by mail that arrives.
@@ -91,6 +92,13 @@ impl NewUser {
         };
         let email = email(email_address.unwrap_or_default())?;
         Ok(Self { user_name, display_name, email, roles: parse_roles(roles)? })
+    }
+}
+
+impl NewUser {
+    /// As it is compared.
+    pub fn user_name(&self) -> &str {
+        &self.user_name
     }
 }
 

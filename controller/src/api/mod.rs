@@ -33,6 +33,7 @@ mod privacy;
 pub mod request;
 pub mod rollouts;
 pub mod route;
+mod scim;
 mod service_accounts;
 mod sso;
 pub mod telemetry;
@@ -60,7 +61,7 @@ pub const PREFIX: &str = "/api/v1";
 
 #[derive(OpenApi)]
 #[openapi(
-    components(schemas(ProblemBody, FieldError)),
+    components(schemas(ProblemBody, FieldError, scim::ErrorBody)),
     info(
         title = "EdgeFormer Fleet",
         description = "Models, rollouts, devices and the audit log of one tenant. Errors are \
@@ -89,6 +90,7 @@ fn routes() -> Routes {
         .merge(login::routes())
         .merge(users::routes())
         .merge(groups::routes())
+        .merge(scim::routes())
         .merge(service_accounts::routes())
         .merge(identity_providers::routes())
         .merge(sso::routes())
@@ -136,6 +138,9 @@ pub fn router(app: App) -> Router {
 }
 
 async fn no_such_route(Extension(request): Extension<RequestInfo>) -> Problem {
+    if let Some(problem) = scim::not_implemented(&request.path) {
+        return problem;
+    }
     let detail = format!("nothing answers {}", request.path);
     Problem::new(StatusCode::NOT_FOUND, "no_such_route", detail)
 }

@@ -9,6 +9,7 @@ use axum::response::Response;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use super::scim;
 use crate::problem::Problem;
 use crate::scope::Origin;
 
@@ -71,6 +72,7 @@ fn justification(headers: &HeaderMap) -> Option<String> {
 /// Outermost layer: gives the request an id, logs its outcome, and puts the id on the answer.
 pub(super) async fn identify(mut request: Request, next: Next) -> Response {
     let id = Uuid::now_v7().to_string();
+    let is_scim = scim::is_path(request.uri().path());
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
     let source = peer.map(|peer| peer.to_string()).unwrap_or_default();
     let path = format!("{} {}", request.method(), request.uri().path());
@@ -91,7 +93,10 @@ pub(super) async fn identify(mut request: Request, next: Next) -> Response {
                 "{}",
                 problem.detail
             );
-            response = problem.answer(&id);
+            response = match is_scim {
+                true => scim::answer(&problem),
+                false => problem.answer(&id),
+            };
         } else {
             tracing::info!(status = response.status().as_u16(), "answered");
         }

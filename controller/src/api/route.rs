@@ -12,6 +12,7 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterE
 use super::{admission, auth};
 use crate::app::App;
 use crate::policy::{Action, Group};
+use crate::scim;
 
 /// Name of the security scheme in the document.
 pub const SECURITY: &str = "token";
@@ -35,9 +36,13 @@ impl Routes {
     /// one path that are different actions are added one by one.
     #[must_use]
     pub fn add(self, action: Action, mut routes: UtoipaMethodRouter<App>) -> Self {
-        for item in routes.1.paths.values_mut() {
+        for (path, item) in &mut routes.1.paths {
             for operation in operations(item) {
                 annotate(operation, action);
+                if path.starts_with(scim::PREFIX) {
+                    let problem = RefOr::T(scim_problem());
+                    operation.responses.responses.insert("default".to_owned(), problem);
+                }
             }
         }
         let guarded = routes.map(|methods| {
@@ -91,6 +96,14 @@ fn problem() -> Response {
     ResponseBuilder::new()
         .description("What went wrong, to what, and what to do next")
         .content("application/problem+json", content)
+        .build()
+}
+
+fn scim_problem() -> Response {
+    let content = Content::new(Some(Ref::from_schema_name("ScimError")));
+    ResponseBuilder::new()
+        .description("What went wrong")
+        .content(scim::CONTENT_TYPE, content)
         .build()
 }
 

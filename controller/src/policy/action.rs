@@ -171,6 +171,10 @@ actions! {
     UserRead = "user:read", Read;
     /// Changes a user: name, roles, whether it may log in.
     UserUpdate = "user:update", Write;
+    /// Removes a user.
+    UserDelete = "user:delete", Write;
+    /// Lets an identity provider look after its people and groups (SCIM).
+    ScimProvision = "scim:provision", Write;
     /// Makes an invitation to set a new password.
     UserInvite = "user:invite", Write;
     /// Ends the lock after failed log-ins.

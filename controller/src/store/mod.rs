@@ -33,6 +33,7 @@ pub mod privacy;
 pub mod rollout_devices;
 pub mod rollouts;
 pub mod row_security;
+pub mod scim;
 pub mod service_accounts;
 pub mod sessions;
 pub mod sso_logins;

@@ -459,3 +459,22 @@ pub async fn recovery_codes_left(
     .map_err(StoreError::doing("counting recovery codes"))?;
     Ok(row.get::<i64, _>("n").unsigned_abs())
 }
+
+/// Removes a user with everything it has: log-ins, codes, memberships.
+pub async fn delete(write: &mut Write<TenantScope>, id: UserId) -> Result<(), StoreError> {
+    let key = write.key();
+    for sql in [
+        "DELETE FROM login_sessions WHERE tenant_id = $1 AND user_id = $2",
+        "DELETE FROM recovery_codes WHERE tenant_id = $1 AND user_id = $2",
+        "DELETE FROM group_members WHERE tenant_id = $1 AND user_id = $2",
+        "DELETE FROM users WHERE tenant_id = $1 AND id = $2",
+    ] {
+        sqlx::query(sql)
+            .bind(key.clone())
+            .bind(id.to_string())
+            .execute(write.db())
+            .await
+            .map_err(StoreError::doing("removing a user"))?;
+    }
+    Ok(())
+}

@@ -8,7 +8,9 @@ use crate::client::types::{ApiToken, Group, GroupMember, Rotated, ServiceAccount
 fn rights(role: Option<&str>, account: Option<&str>) -> String {
     match (role, account) {
         (Some(role), _) => role.to_owned(),
-        (None, Some(id)) => format!("account …{}", &id[id.len().saturating_sub(8)..]),
+        (None, Some(id)) => {
+            format!("account …{}", id.get(id.len().saturating_sub(8)..).unwrap_or(id))
+        }
         (None, None) => "-".to_owned(),
     }
 }

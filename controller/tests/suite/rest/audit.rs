@@ -78,10 +78,8 @@ async fn every_format_carries_every_record_from_any_place_on() {
 
 /// What the outside validator says of each event.
 fn verdicts(events: &[String]) -> Vec<String> {
-    let python = std::env::var("EDGEFORMER_TEST_PYTHON")
-        .expect("EDGEFORMER_TEST_PYTHON is not set: run the tests with `cargo xtask test`");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ocsf/validate.py");
-    let mut child = Command::new(python)
+    let mut child = Command::new(super::python())
         .arg(script)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -20,6 +20,8 @@ pub(super) struct Things {
     user: String,
     group: String,
     account: String,
+    person: String,
+    people: String,
     approval: String,
     witness: String,
     provider: String,
@@ -85,6 +87,10 @@ pub(super) async fn one_of_everything(rest: &Rest, tenant: &str, admin: &str) ->
     });
     let path = format!("/api/v1/service-accounts/{account}/trust");
     let rule = rest.post(admin, &path, body).await.text("id");
+    let resource = json!({"userName": "secret-person"});
+    let person = rest.post(admin, "/api/v1/scim/v2/Users", resource).await.text("id");
+    let resource = json!({"displayName": "secret-people", "members": [{"value": person}]});
+    let people = rest.post(admin, "/api/v1/scim/v2/Groups", resource).await.text("id");
     Things {
         token,
         enrolment_token,
@@ -93,6 +99,8 @@ pub(super) async fn one_of_everything(rest: &Rest, tenant: &str, admin: &str) ->
         user,
         group,
         account,
+        person,
+        people,
         approval,
         witness,
         provider,
@@ -128,6 +136,10 @@ impl Things {
                 "audit" if path.contains("/sinks/") => &self.sink,
                 "audit" => &self.witness,
                 "identity-providers" => &self.provider,
+                "scim" if path.contains("/Users") => &self.person,
+                "scim" if path.contains("/Groups") => &self.people,
+                // What every tenant has under the same names.
+                "scim" => continue,
                 "models" | "access" => "",
                 // Before anybody is known; the tests of log-ins say so.
                 "login" => continue,
@@ -162,6 +174,10 @@ async fn call(rest: &Rest, token: &str, method: &Method, path: &str) -> Answer {
         Method::PATCH if path.contains("/sinks/") => Some(r#"{"enabled": false}"#),
         Method::PATCH if path.contains("/witnesses/") => Some(r#"{"url": "https://x.example"}"#),
         Method::PATCH if path.contains("/users/") => Some(r#"{"display_name": "x"}"#),
+        _ if path.contains("/scim/") => Some(
+            r#"{"userName": "x", "displayName": "x",
+                "Operations": [{"op": "add", "value": {"displayName": "x"}}]}"#,
+        ),
         Method::PATCH if !path.contains("/devices/") => Some(r#"{"name": "x"}"#),
         Method::PATCH => Some(r#"{"labels": {"site": "here"}}"#),
         _ if path.ends_with("/trust") => {
@@ -203,7 +219,8 @@ async fn every_route_hides_another_tenants_things() {
             .replace(&things.enrolment_token, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
             .replace(MODEL, "no-such-model");
         let absent = call(&rest, &stranger, method, &nothing).await;
-        assert_eq!(answer.text("code"), absent.text("code"), "{method} {path} tells them apart");
+        let codes = (&answer.body["code"], &absent.body["code"]);
+        assert_eq!(codes.0, codes.1, "{method} {path} tells them apart");
         let own = call(&rest, &owner, method, path).await;
         assert_ne!(own.status, 404, "{method} {path} of its owner: {own:?}");
     }

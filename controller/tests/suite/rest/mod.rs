@@ -15,7 +15,14 @@ mod problems;
 mod programs;
 mod quotas;
 mod resources;
+mod scim;
 mod sinks;
 mod tenants;
 mod wall;
 mod witnesses;
+
+/// An interpreter with the packages that outside checks need.
+fn python() -> String {
+    std::env::var("EDGEFORMER_TEST_PYTHON")
+        .expect("EDGEFORMER_TEST_PYTHON is not set: run the tests with `cargo xtask test`")
+}

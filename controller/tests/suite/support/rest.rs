@@ -34,9 +34,13 @@ impl Answer {
         self.body[field].as_str().unwrap_or_else(|| panic!("no {field} in {self:?}")).to_owned()
     }
 
-    /// Fails unless the answer is a problem of this status and code.
+    /// Fails unless the answer is a problem of this status and code, or SCIM's error of this status.
     #[track_caller]
     pub(crate) fn is_problem(&self, status: u16, code: &str) {
+        if self.headers["content-type"] == "application/scim+json" {
+            assert_eq!((self.status.as_u16(), self.text("status")), (status, status.to_string()));
+            return;
+        }
         assert_eq!(
             (self.status.as_u16(), self.body["code"].as_str()),
             (status, Some(code)),
@@ -182,6 +186,15 @@ impl Rest {
         let bytes = to_bytes(body, 16 << 20).await.unwrap();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// Serves over plain HTTP on loopback until the runtime ends, for clients that others wrote.
+    pub(crate) async fn listen(&self) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = self.router.clone();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        format!("http://{address}")
     }
 
     /// The installation's folder.
