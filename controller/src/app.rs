@@ -2,12 +2,13 @@
 //! store, so that several controllers can run beside each other.
 
 use std::ops::Deref;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use edgeformer_proto::ids::{AuditId, DeviceId, TenantId};
 use tokio::sync::{Notify, OnceCell, broadcast};
 
 use crate::account::Accounts;
+use crate::audit::capacity::Room;
 use crate::clock::{Clock, Timestamp};
 use crate::distribution::objects::Objects;
 use crate::distribution::staging::Staging;
@@ -94,6 +95,17 @@ struct Shared {
     public_url: OnceLock<String>,
     quota: Quota,
     instance: String,
+    audit_limits: OnceLock<AuditLimits>,
+    audit_room: Mutex<Option<Room>>,
+}
+
+/// What the installation decides about its audit logs.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AuditLimits {
+    /// The shortest time that a tenant may have texts of records kept for.
+    pub min_retention_days: u32,
+    /// Records of all logs together that the installation is made for; a warning comes before.
+    pub record_budget: Option<u64>,
 }
 
 impl App {
@@ -111,6 +123,8 @@ impl App {
             public_url: OnceLock::new(),
             quota: Quota::default(),
             instance: AuditId::new().to_string(),
+            audit_limits: OnceLock::new(),
+            audit_room: Mutex::default(),
         }))
     }
 
@@ -165,6 +179,27 @@ impl App {
     /// The tenants' states and limits.
     pub fn tenants(&self) -> &TenantBook {
         &self.0.tenants
+    }
+
+    /// What the installation decides about its audit logs.
+    pub fn audit_limits(&self) -> AuditLimits {
+        self.0.audit_limits.get().copied().unwrap_or_default()
+    }
+
+    /// Decides it, once.
+    pub fn set_audit_limits(&self, limits: AuditLimits) {
+        // What was decided first stays.
+        let _ = self.0.audit_limits.set(limits);
+    }
+
+    /// How much room there is for audit records; none before it was looked at.
+    pub fn audit_room(&self) -> Option<Room> {
+        *self.0.audit_room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps what was seen.
+    pub(crate) fn set_audit_room(&self, room: Room) {
+        *self.0.audit_room.lock().unwrap_or_else(PoisonError::into_inner) = Some(room);
     }
 
     /// This controller, to others on the same database; made up when it starts.

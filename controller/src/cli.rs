@@ -117,6 +117,13 @@ pub struct ServeArgs {
     /// PEM of authorities that sign for such addresses; trusted beside the system's.
     #[arg(long)]
     pub outbound_ca: Option<PathBuf>,
+    /// The shortest time in days that a tenant may have texts of its audit log kept for.
+    #[arg(long, value_name = "DAYS", default_value_t = 30)]
+    pub audit_min_retention_days: u32,
+    /// Records of all audit logs together that this installation is made for; it warns at 80, 90 and
+    /// 95 percent, as it does for the volume of the data folder.
+    #[arg(long, value_name = "RECORDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub audit_record_budget: Option<u64>,
     /// How to write the log on standard error.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,

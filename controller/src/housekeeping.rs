@@ -6,6 +6,7 @@ use std::time::Duration;
 use edgeformer_proto::ids::TenantId;
 
 use crate::app::App;
+use crate::audit::retention;
 use crate::clock::Timestamp;
 use crate::privacy::Settings;
 use crate::scope::{InstallationScope, Scope, TenantScope};
@@ -30,6 +31,9 @@ pub async fn run(app: App) {
     loop {
         if let Err(error) = tidy(&app.store, app.now()).await {
             tracing::warn!(%error, "old rows are kept; trying again later");
+        }
+        if let Err(error) = retention::run_due(&app).await {
+            tracing::warn!(%error, "old audit records are kept; trying again later");
         }
         if let Err(error) = purge::run_due(&app).await {
             tracing::warn!(%error, "a deleted tenant is not purged; trying again later");

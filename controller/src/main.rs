@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
+use edgeformer_controller::app::AuditLimits;
 use edgeformer_controller::backup;
 use edgeformer_controller::cli::{
     BackupArgs, Cli, Command, InitArgs, LogFormat, MigrateArgs, RestoreArgs, ServeArgs,
@@ -107,6 +108,10 @@ async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         device_url: args.device_url,
         public_url: args.public_url,
         outbound,
+        audit_limits: AuditLimits {
+            min_retention_days: args.audit_min_retention_days,
+            record_budget: args.audit_record_budget,
+        },
     };
     serve::serve(&settings).await.context("the controller cannot serve")
 }

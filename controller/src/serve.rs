@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-use crate::app::{App, Nudges, Parts};
+use crate::app::{App, AuditLimits, Nudges, Parts};
 use crate::clock::SystemClock;
 use crate::config::DataDir;
 use crate::device_listener::tls;
@@ -109,6 +109,8 @@ pub struct Settings {
     pub device_url: Option<String>,
     /// URL under which people reach this controller instead of the admin listener's own.
     pub public_url: Option<String>,
+    /// What is decided about audit logs.
+    pub audit_limits: AuditLimits,
     /// What settings of tenants may name beyond public addresses.
     pub outbound: OutboundRules,
 }
@@ -184,6 +186,8 @@ pub async fn serve(settings: &Settings) -> Result<(), ServeError> {
     background.spawn(audit::sequencer::run(app.clone()));
     background.spawn(audit::witnessing::run(app.clone()));
     background.spawn(audit::sinks::run(app.clone()));
+    app.set_audit_limits(settings.audit_limits);
+    background.spawn(audit::capacity::run(app.clone(), settings.dir.path().to_owned()));
     background.spawn(housekeeping::run(app.clone()));
     background.spawn(identity.run(app.clone()));
     let mut draining = JoinSet::new();

@@ -15,6 +15,8 @@ mod evidence;
 #[allow(dead_code)]
 #[path = "../../tests/suite/support/provider.rs"]
 mod provider;
+#[path = "operator/retention.rs"]
+mod retention;
 #[path = "operator/sink.rs"]
 mod sink;
 #[path = "operator/sso.rs"]

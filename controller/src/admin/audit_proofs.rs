@@ -128,6 +128,10 @@ pub async fn tile_file<S: Scope>(app: &App, scope: &S, path: &str) -> Result<Vec
                 return Err(absent());
             }
             let rows = audit_log::raw(&mut read, index * WIDTH, width).await?;
+            // What was deleted cannot be handed out; its hashes can.
+            if rows.iter().any(|row| row.record.is_empty()) {
+                return Err(absent());
+            }
             entry_bundle(rows.iter().map(|row| row.record.as_str())).ok_or_else(absent)
         }
     }

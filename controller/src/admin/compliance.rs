@@ -18,7 +18,7 @@ use crate::clock::Timestamp;
 use crate::error::AppError;
 use crate::policy::Action;
 use crate::scope::TenantScope;
-use crate::store::{audit_log, audit_subjects, tenants, versions};
+use crate::store::{audit_log, audit_retention, audit_subjects, tenants, versions};
 
 /// Records read at a time, and lines written at a time: about a MiB of text.
 const PAGE: usize = 500;
@@ -54,8 +54,8 @@ pub async fn report(
         return Err(AppError::invalid("size", message));
     }
     let mut read = app.store.read(scope).await?;
-    let first =
-        audit_log::raw(&mut read, 0, 1).await?.first().map_or(size, |row| row.sequence.min(size));
+    // What the records before it said was deleted after its retention.
+    let first = audit_retention::get(&mut read).await?.deleted_to.min(size);
     let tenant = tenants::own(&mut read).await?;
     drop(read);
     let header = Header {

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::privacy::id_of;
 use crate::account;
 use crate::app::App;
+use crate::audit::retention::refuse_under_hold;
 use crate::audit::seal::Subject;
 use crate::audit::{Intent, Resource};
 use crate::clock::Timestamp;
@@ -89,6 +90,7 @@ pub async fn erase(app: &App, scope: &TenantScope, subject: Subject) -> Result<E
     let intent =
         Intent::new(Action::ErasureCreate, Resource::new("audit_subject", subject.as_str()));
     let mut write = app.store.write(scope, intent).await?;
+    refuse_under_hold(&mut write).await?;
     let Found { mut erased, names } = find(&mut write, &subject).await?;
     check(&mut write, scope, kind, id).await?;
     let from_log = audit_subjects::erase(&mut write, &subject, now).await?;

@@ -3,6 +3,7 @@
 
 pub mod approvals;
 pub mod audit_proofs;
+pub mod audit_retention;
 pub mod audit_sinks;
 pub mod audit_witnesses;
 pub mod compliance;

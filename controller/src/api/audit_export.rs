@@ -35,7 +35,7 @@ pub fn routes() -> Routes {
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct ExportQuery {
+pub(super) struct ExportQuery {
     /// "jsonl" (the default), "ocsf", "cef" or "rfc5424".
     #[param(inline)]
     format: Option<String>,
@@ -52,6 +52,14 @@ async fn export(
     State(app): State<App>,
     scope: TenantScope,
     InQuery(query): InQuery<ExportQuery>,
+) -> Result<Response, Problem> {
+    export_of(app, scope, &query).await
+}
+
+pub(super) async fn export_of<S: Scope>(
+    app: App,
+    scope: S,
+    query: &ExportQuery,
 ) -> Result<Response, Problem> {
     let name = query.format.as_deref().unwrap_or("jsonl");
     let format = Format::parse(name).ok_or_else(|| {
@@ -75,16 +83,16 @@ async fn export(
     Ok(([(header::CONTENT_TYPE, format.content_type())], body).into_response())
 }
 
-struct Reader {
+struct Reader<S> {
     app: App,
-    scope: TenantScope,
+    scope: S,
     log: Log,
     format: Format,
     next: u64,
     follow: bool,
 }
 
-impl Reader {
+impl<S: Scope> Reader<S> {
     /// The next records as text. An error cuts the stream, so that half a log never looks whole.
     async fn page(mut self) -> Result<Option<(Bytes, Self)>, AppError> {
         loop {

@@ -21,7 +21,7 @@ use crate::app::App;
 use crate::error::AppError;
 use crate::policy::Action;
 use crate::problem::Problem;
-use crate::scope::TenantScope;
+use crate::scope::{Scope, TenantScope};
 
 /// The routes.
 pub fn routes() -> Routes {
@@ -46,7 +46,11 @@ pub struct AuditKey {
 /// Shows the public key that signs the log's checkpoints.
 #[utoipa::path(get, path = "/audit/key", tag = "audit", responses((status = 200, body = AuditKey)))]
 async fn key(State(app): State<App>, scope: TenantScope) -> Result<Json<AuditKey>, Problem> {
-    let key = use_case::key(&app, &scope).await?;
+    key_of(&app, &scope).await
+}
+
+pub(super) async fn key_of<S: Scope>(app: &App, scope: &S) -> Result<Json<AuditKey>, Problem> {
+    let key = use_case::key(app, scope).await?;
     Ok(Json(AuditKey { origin: key.name().to_owned(), key: key.to_string() }))
 }
 
@@ -54,7 +58,7 @@ async fn key(State(app): State<App>, scope: TenantScope) -> Result<Json<AuditKey
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct CheckpointQuery {
+pub(super) struct CheckpointQuery {
     /// The newest that at least so many witnesses cosigned; the newest of all unless given.
     cosignatures: Option<u32>,
 }
@@ -67,8 +71,16 @@ async fn checkpoint(
     scope: TenantScope,
     InQuery(query): InQuery<CheckpointQuery>,
 ) -> Result<Response, Problem> {
-    let (_, note) =
-        use_case::checkpoint(&app, &scope, query.cosignatures.unwrap_or_default()).await?;
+    checkpoint_of(&app, &scope, &query).await
+}
+
+pub(super) async fn checkpoint_of<S: Scope>(
+    app: &App,
+    scope: &S,
+    query: &CheckpointQuery,
+) -> Result<Response, Problem> {
+    let wanted = query.cosignatures.unwrap_or_default();
+    let (_, note) = use_case::checkpoint(app, scope, wanted).await?;
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], note).into_response())
 }
 
@@ -80,11 +92,18 @@ async fn log_file(
     scope: TenantScope,
     InPath(path): InPath<String>,
 ) -> Result<Response, Problem> {
+    log_file_of(&app, &scope, &path).await
+}
+
+pub(super) async fn log_file_of<S: Scope>(
+    app: &App,
+    scope: &S,
+    path: &str,
+) -> Result<Response, Problem> {
     if path == "checkpoint" {
-        let query = InQuery(CheckpointQuery { cosignatures: None });
-        return checkpoint(State(app), scope, query).await;
+        return checkpoint_of(app, scope, &CheckpointQuery { cosignatures: None }).await;
     }
-    let file = use_case::tile_file(&app, &scope, &path).await?;
+    let file = use_case::tile_file(app, scope, path).await?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], file).into_response())
 }
 
@@ -92,7 +111,7 @@ async fn log_file(
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct InclusionQuery {
+pub(super) struct InclusionQuery {
     /// The record's place in the log.
     sequence: u64,
     /// Size of the tree; that of the newest checkpoint unless given.
@@ -103,7 +122,7 @@ struct InclusionQuery {
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct ConsistencyQuery {
+pub(super) struct ConsistencyQuery {
     /// Size of the older tree.
     first: u64,
     /// Size of the newer tree; that of the newest checkpoint unless given.
@@ -149,7 +168,15 @@ async fn inclusion(
     scope: TenantScope,
     InQuery(query): InQuery<InclusionQuery>,
 ) -> Result<Json<AuditProof>, Problem> {
-    Ok(Json(use_case::inclusion(&app, &scope, query.sequence, query.size).await?.into()))
+    inclusion_of(&app, &scope, &query).await
+}
+
+pub(super) async fn inclusion_of<S: Scope>(
+    app: &App,
+    scope: &S,
+    query: &InclusionQuery,
+) -> Result<Json<AuditProof>, Problem> {
+    Ok(Json(use_case::inclusion(app, scope, query.sequence, query.size).await?.into()))
 }
 
 /// Proves that the log only grew.
@@ -160,14 +187,22 @@ async fn consistency(
     scope: TenantScope,
     InQuery(query): InQuery<ConsistencyQuery>,
 ) -> Result<Json<AuditProof>, Problem> {
-    Ok(Json(use_case::consistency(&app, &scope, query.first, query.size).await?.into()))
+    consistency_of(&app, &scope, &query).await
+}
+
+pub(super) async fn consistency_of<S: Scope>(
+    app: &App,
+    scope: &S,
+    query: &ConsistencyQuery,
+) -> Result<Json<AuditProof>, Problem> {
+    Ok(Json(use_case::consistency(app, scope, query.first, query.size).await?.into()))
 }
 
 /// Which part of the log.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct BundleQuery {
+pub(super) struct BundleQuery {
     /// First record; 0 unless given.
     from: Option<u64>,
     /// One after the last; all that is signed unless given.
@@ -186,13 +221,21 @@ async fn bundle(
     scope: TenantScope,
     InQuery(query): InQuery<BundleQuery>,
 ) -> Result<Response, Problem> {
+    bundle_of(&app, &scope, &query).await
+}
+
+pub(super) async fn bundle_of<S: Scope>(
+    app: &App,
+    scope: &S,
+    query: &BundleQuery,
+) -> Result<Response, Problem> {
     let part = use_case::Part {
         from: query.from,
         to: query.to,
         sealed: query.sealed == Some(true),
         cosignatures: query.cosignatures.unwrap_or_default(),
     };
-    let (header, reader) = use_case::bundle(&app, &scope, part).await?;
+    let (header, reader) = use_case::bundle(app, scope, part).await?;
     let first = stream::once(async move { Ok::<_, AppError>(Bytes::from(header)) });
     let rest = stream::try_unfold(reader, use_case::BundleReader::page);
     let body = Body::from_stream(futures::StreamExt::chain(first, rest));

@@ -16,7 +16,18 @@ pub(super) async fn alive() -> Json<Value> {
 /// The store answers, and has this version's schema.
 pub(super) async fn ready(State(app): State<App>) -> Result<Json<Value>, Problem> {
     match app.store.check_schema().await {
-        Ok(()) => Ok(Json(json!({"status": "ok"}))),
+        Ok(()) => {
+            // Still ready: it serves until the room is used up, and says so before.
+            let room = app.audit_room().unwrap_or_default();
+            Ok(Json(json!({
+                "status": "ok",
+                "audit": {
+                    "capacity": if room.is_short() { "warning" } else { "ok" },
+                    "volume_used_percent": room.volume_percent,
+                    "records_used_percent": room.records_percent,
+                },
+            })))
+        }
         Err(error) => {
             tracing::warn!(%error, "not ready");
             let detail = "the controller cannot use its database now; its log says why";

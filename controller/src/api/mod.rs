@@ -7,7 +7,9 @@ mod approvals;
 pub mod audit;
 mod audit_export;
 mod audit_proofs;
+mod audit_retention;
 mod audit_sinks;
+mod audit_status;
 mod audit_witnesses;
 pub mod auth;
 mod browser;
@@ -25,6 +27,7 @@ mod health;
 mod html;
 mod idempotency;
 mod identity_providers;
+mod installation_audit;
 mod login;
 pub mod models;
 pub mod page;
@@ -83,6 +86,7 @@ fn routes() -> Routes {
         .merge(audit::routes())
         .merge(compliance::routes())
         .merge(privacy::routes())
+        .merge(installation_audit::routes())
         .merge(models::routes())
         .merge(policies::routes())
         .merge(access::routes())

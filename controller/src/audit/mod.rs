@@ -1,10 +1,12 @@
 //! The audit log: what is recorded, in which words. A record is written in the transaction of the
 //! action it describes (see `store::Write`), never after it; the sequencer makes leaves of records.
 
+pub mod capacity;
 pub mod checkpointer;
 pub mod event;
 pub mod export;
 pub mod record;
+pub mod retention;
 pub mod seal;
 pub mod sequencer;
 pub mod sinks;

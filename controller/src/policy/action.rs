@@ -255,6 +255,22 @@ actions! {
     AuditWitnessDelete = "audit_witness:delete", Write;
     /// A witness holds another history of the log.
     AuditWitnessContradict = "audit_witness:contradict", Internal;
+    /// Reads the installation's own audit log.
+    InstallationAuditRead = "installation_audit:read", Installation;
+    /// Takes the installation's own audit log out.
+    InstallationAuditExport = "installation_audit:export", Installation;
+    /// The room for audit records ends.
+    AuditCapacityWarn = "audit_capacity:warn", Internal;
+    /// Looks at what is kept of the audit log.
+    AuditRetentionRead = "audit_retention:read", Audit;
+    /// Sets how long the texts of audit records are kept.
+    AuditRetentionUpdate = "audit_retention:update", Govern;
+    /// Texts of audit records were deleted: they are older than their log keeps them.
+    AuditTextsDelete = "audit_texts:delete", Internal;
+    /// Puts the audit log under legal hold.
+    LegalHoldCreate = "legal_hold:create", Write;
+    /// Lifts a legal hold.
+    LegalHoldLift = "legal_hold:lift", Govern;
     /// Looks at the sinks of the audit log.
     AuditSinkRead = "audit_sink:read", Audit;
     /// Has the audit log streamed to a sink.

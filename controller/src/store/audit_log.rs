@@ -98,6 +98,18 @@ pub async fn waiting<S: Scope>(conn: &mut Conn<S>, limit: i64) -> Result<Vec<Wai
         .collect()
 }
 
+/// How many records wait.
+pub async fn waiting_count<S: Scope>(conn: &mut Conn<S>) -> Result<u64, StoreError> {
+    let key = conn.key();
+    let row =
+        sqlx::query("SELECT CAST(count(*) AS BIGINT) AS n FROM audit_outbox WHERE tenant_id = $1")
+            .bind(key)
+            .fetch_one(conn.db())
+            .await
+            .map_err(StoreError::doing("counting the audit outbox"))?;
+    Ok(row.get::<i64, _>("n").unsigned_abs())
+}
+
 /// Moves one record from the outbox to the log at `sequence`.
 pub async fn append<S: Scope>(
     write: &mut Write<S>,
@@ -158,7 +170,7 @@ pub async fn advance<S: Scope>(
     Ok(done.rows_affected() == 1)
 }
 
-/// Newest first, outbox included; `before` is the id of the last one seen.
+/// Newest first, outbox included, but for records whose texts were deleted; `before` is the id of the last one seen.
 pub async fn list<S: Scope>(
     conn: &mut Conn<S>,
     before: Option<AuditId>,
@@ -170,7 +182,7 @@ pub async fn list<S: Scope>(
     let rows = sqlx::query(
         "SELECT id, sequence, record, beside FROM ( \
            SELECT id, sequence, record, '[]' AS beside FROM audit_log \
-           WHERE tenant_id = $1 AND id < $2 \
+           WHERE tenant_id = $1 AND id < $2 AND record <> '' \
            UNION ALL \
            SELECT id, CAST(-1 AS BIGINT) AS sequence, record, beside FROM audit_outbox \
            WHERE tenant_id = $1 AND id < $2 \
@@ -185,7 +197,8 @@ pub async fn list<S: Scope>(
     events(conn, &rows).await
 }
 
-/// The log in its order from `first`: what is exported and streamed. The outbox is not part of it.
+/// The log in its order from `first`: what is exported and streamed. The outbox is not part of it, and
+/// neither are records whose texts were deleted.
 pub async fn from<S: Scope>(
     conn: &mut Conn<S>,
     first: u64,
@@ -194,7 +207,7 @@ pub async fn from<S: Scope>(
     let key = conn.key();
     let rows = sqlx::query(
         "SELECT id, sequence, record, '[]' AS beside FROM audit_log \
-         WHERE tenant_id = $1 AND sequence >= $2 ORDER BY sequence LIMIT $3",
+         WHERE tenant_id = $1 AND sequence >= $2 AND record <> '' ORDER BY sequence LIMIT $3",
     )
     .bind(key)
     .bind(i64::try_from(first).unwrap_or(i64::MAX))
@@ -212,7 +225,7 @@ pub struct Raw {
     pub sequence: u64,
     /// Its id.
     pub id: String,
-    /// The bytes that are hashed.
+    /// The bytes that are hashed; empty if they were deleted.
     pub record: String,
     /// The hash that the log has for them.
     pub leaf: Vec<u8>,

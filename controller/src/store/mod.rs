@@ -8,6 +8,7 @@ pub mod api_tokens;
 pub mod approvals;
 pub mod assignments;
 pub mod audit_log;
+pub mod audit_retention;
 pub mod audit_sinks;
 pub mod audit_subjects;
 pub mod audit_tree;

@@ -14,7 +14,7 @@ use crate::distribution::objects::ObjectsError;
 use crate::policy::Action;
 use crate::scope::{InstallationScope, TenantScope};
 use crate::store::tenants::{self, TenantSummary};
-use crate::store::{StoreError, audit_log, audit_tree, tenant_rows};
+use crate::store::{StoreError, audit_log, audit_retention, audit_tree, tenant_rows};
 use crate::tenancy::lifecycle::Lifecycle;
 
 /// Rows removed in one transaction, so that other writers are not held up.
@@ -68,6 +68,14 @@ async fn begin(
     }
     let own = TenantScope::system(tenant.id, COMPONENT);
     let mut read = app.store.read(&own).await?;
+    if audit_retention::get(&mut read).await?.hold.is_some() {
+        let name = &tenant.standing.name;
+        tracing::warn!(
+            tenant = name,
+            "a deleted tenant is kept: its audit log is under legal hold"
+        );
+        return Ok(false);
+    }
     let head = audit_log::head(&mut read).await?;
     let checkpoint = audit_tree::checkpoint(&mut read).await?;
     drop(read);

@@ -54,7 +54,8 @@ pub struct Opening {
 pub struct Line {
     /// Its place.
     pub sequence: u64,
-    /// The exact text that was hashed.
+    /// The exact text that was hashed; absent if it was deleted after its retention.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub record: String,
     /// The leaf that the log has for it; base64.
     pub leaf: String,
@@ -76,7 +77,9 @@ pub struct Verified {
     pub opened: u64,
     /// Commitments without a value: the person was erased, or the value was not exported.
     pub withheld: u64,
-    /// Time of the first and of the last record, as they say.
+    /// Records whose texts were deleted: their leaves are there, what they said is not.
+    pub deleted: u64,
+    /// Time of the first and of the last record that is there, as they say.
     pub times: Option<(String, String)>,
     /// Witnesses that signed, and when (seconds since the Unix epoch).
     pub witnesses: Vec<(String, u64)>,
@@ -269,6 +272,7 @@ impl Verifier {
             to: header.to,
             opened: 0,
             withheld: 0,
+            deleted: 0,
             times: None,
         };
         let mut verifier = Self { verified, right, stack, next: header.from, line: 1, older };
@@ -289,6 +293,9 @@ impl Verifier {
         if sequence >= self.verified.to {
             return Err(form(format!("record {sequence} is beyond the end that the header names")));
         }
+        if line.record.is_empty() {
+            return self.deleted(sequence, &line);
+        }
         let hash = leaf_hash(line.record.as_bytes());
         if BASE64.encode(hash) != line.leaf {
             return Err(BundleError::Record(sequence));
@@ -298,6 +305,19 @@ impl Verifier {
         self.check_openings(sequence, &leaf, &line.openings)?;
         let first = self.verified.times.take().map_or_else(|| leaf.at.clone(), |(first, _)| first);
         self.verified.times = Some((first, leaf.at));
+        self.stack.push(0, sequence, hash);
+        self.next += 1;
+        self.compare_older(self.next)
+    }
+
+    /// Takes a record whose text was deleted: its leaf still has to lead to the root.
+    fn deleted(&mut self, sequence: u64, line: &Line) -> Result<(), BundleError> {
+        let hash = hashes(std::slice::from_ref(&line.leaf)).and_then(|mut one| one.pop());
+        let Some(hash) = hash else { return Err(BundleError::Record(sequence)) };
+        if let Some(field) = line.openings.iter().flat_map(|one| one.values.keys()).next() {
+            return Err(BundleError::Stranger { sequence, field: field.clone() });
+        }
+        self.verified.deleted += 1;
         self.stack.push(0, sequence, hash);
         self.next += 1;
         self.compare_older(self.next)

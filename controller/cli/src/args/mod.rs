@@ -8,6 +8,7 @@ pub mod identity;
 pub mod policy;
 pub mod program;
 pub mod reports;
+pub mod retention;
 pub mod rollout;
 pub mod sink;
 pub mod tenant;
@@ -129,8 +130,7 @@ pub enum Command {
     #[command(subcommand)]
     Rollout(rollout::Rollout),
     /// Who did what, in a tamper-evident log
-    #[command(subcommand)]
-    Audit(reports::Audit),
+    Audit(reports::AuditArgs),
     /// Which version ran where, who approved it, and what proves it
     #[command(subcommand)]
     Compliance(evidence::Compliance),

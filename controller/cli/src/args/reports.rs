@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
+use super::retention::{Hold, Retention};
 use super::sink::Sink;
 use super::witness::Witness;
 use super::{Consent, Limit, value};
@@ -32,6 +33,17 @@ impl ExportFormat {
             Self::Rfc5424 => "rfc5424",
         }
     }
+}
+
+/// The audit log of the tenant, or of the installation.
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// The installation's own log, with the installation's token: list, head, status, export, key,
+    /// checkpoint, bundle, proof and watch
+    #[arg(long, global = true)]
+    pub installation: bool,
+    #[command(subcommand)]
+    pub command: Audit,
 }
 
 #[derive(Debug, Subcommand)]
@@ -150,6 +162,18 @@ Examples:
     /// Sinks: other systems that the log is streamed to
     #[command(subcommand)]
     Sink(Sink),
+    /// How long the texts of records are kept
+    #[command(subcommand)]
+    Retention(Retention),
+    /// Legal holds: nothing is deleted while there is one
+    #[command(subcommand)]
+    Hold(Hold),
+    /// Show how it stands with the log: signed, witnessed, streamed, and whether there is room
+    #[command(after_help = "\
+Examples:
+  edgeformer audit status
+  edgeformer audit --installation status -o json | jq .capacity")]
+    Status,
     /// Erase a person or a revoked device: account, names, addresses and details go, the log stays
     /// valid
     #[command(after_help = "\

@@ -198,6 +198,32 @@ endpoints! {
     ADD_SINK: POST "/audit/sinks" [] AuditSinkCreate => AuditSink, "add the sink";
     CHANGE_SINK: PATCH "/audit/sinks/{id}" [] AuditSinkEdit => AuditSink, "change the sink";
     REMOVE_SINK: DELETE "/audit/sinks/{id}" [] Nothing => Nothing, "remove the sink";
+    AUDIT_STATUS: GET "/audit/status" [] Nothing => AuditStatus, "read the log's status";
+    GET_RETENTION: GET "/audit/retention" [] Nothing => AuditRetention, "read the retention";
+    PREVIEW_RETENTION: GET "/audit/retention/preview" ["keep_days"]
+        Nothing => AuditRetentionPreview, "look at the retention";
+    SET_RETENTION: PUT "/audit/retention" []
+        AuditRetentionEdit => AuditRetention, "set the retention";
+    HOLD_AUDIT: PUT "/audit/hold" [] LegalHoldCreate => AuditRetention, "set the legal hold";
+    LIFT_HOLD: DELETE "/audit/hold" [] Nothing => AuditRetention, "lift the legal hold";
+    INSTALLATION_AUDIT: GET "/installation/audit" ["limit", "cursor"]
+        Nothing => Page<AuditRecord>, "list audit records";
+    INSTALLATION_AUDIT_HEAD: GET "/installation/audit/head" []
+        Nothing => AuditHead, "read the head of the audit log";
+    INSTALLATION_AUDIT_STATUS: GET "/installation/audit/status" []
+        Nothing => AuditStatus, "read the log's status";
+    INSTALLATION_AUDIT_EXPORT: GET "/installation/audit/export" ["format", "from", "follow"]
+        Nothing => TextStream, "export the audit log";
+    INSTALLATION_AUDIT_KEY: GET "/installation/audit/key" []
+        Nothing => AuditKey, "read the key of the audit log";
+    INSTALLATION_AUDIT_CHECKPOINT: GET "/installation/audit/checkpoint" ["cosignatures"]
+        Nothing => TextStream, "read the checkpoint";
+    INSTALLATION_AUDIT_BUNDLE: GET "/installation/audit/bundle"
+        ["from", "to", "sealed", "cosignatures"] Nothing => TextStream, "export the bundle";
+    INSTALLATION_PROVE_INCLUSION: GET "/installation/audit/proofs/inclusion" ["sequence", "size"]
+        Nothing => AuditProof, "prove the record";
+    INSTALLATION_PROVE_CONSISTENCY: GET "/installation/audit/proofs/consistency"
+        ["first", "size"] Nothing => AuditProof, "prove that the log only grew";
     PREVIEW_ERASURE: GET "/audit/erasures/preview" ["subject"]
         Nothing => Erasure, "look at the erasure";
     ERASE: POST "/audit/erasures" [] ErasureCreate => Erasure, "erase";

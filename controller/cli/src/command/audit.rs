@@ -12,30 +12,128 @@ use edgeformer_proto::audit::note::{MAX_NOTE_BYTES, VerifierKey};
 use edgeformer_proto::audit::proof::{verify_consistency, verify_inclusion};
 
 use super::{Context, consent};
-use crate::args::reports::{Audit, ExportFormat};
-use crate::client::Call;
+use crate::args::reports::{Audit, AuditArgs, ExportFormat};
+use crate::args::witness::Witness;
 use crate::client::endpoints::{
-    AUDIT_BUNDLE, AUDIT_CHECKPOINT, AUDIT_HEAD, AUDIT_KEY, ERASE, EXPORT_AUDIT, LIST_AUDIT,
-    Nothing, PREVIEW_ERASURE, PROVE_CONSISTENCY, PROVE_INCLUSION, TextStream,
+    AUDIT_BUNDLE, AUDIT_CHECKPOINT, AUDIT_HEAD, AUDIT_KEY, AUDIT_STATUS, ERASE, EXPORT_AUDIT,
+    INSTALLATION_AUDIT, INSTALLATION_AUDIT_BUNDLE, INSTALLATION_AUDIT_CHECKPOINT,
+    INSTALLATION_AUDIT_EXPORT, INSTALLATION_AUDIT_HEAD, INSTALLATION_AUDIT_KEY,
+    INSTALLATION_AUDIT_STATUS, INSTALLATION_PROVE_CONSISTENCY, INSTALLATION_PROVE_INCLUSION,
+    LIST_AUDIT, Nothing, PREVIEW_ERASURE, PROVE_CONSISTENCY, PROVE_INCLUSION, TextStream,
 };
-use crate::client::types::{AuditProof, ErasureCreate};
+use crate::client::types::{
+    AuditHead, AuditKey, AuditProof, AuditRecord, AuditStatus, ErasureCreate, Page,
+};
+use crate::client::{Call, Endpoint};
 use crate::failure::{Exit, Failure};
 use crate::screen::{Screen, print};
 use crate::view;
+
+/// Carries out what needs no controller; none for everything else.
+pub async fn alone(screen: &Screen, command: &Audit) -> Option<Result<Exit, Failure>> {
+    Some(match command {
+        Audit::Verify { bundle, key, since, witness } => {
+            verify(screen, bundle, key, since, witness)
+        }
+        Audit::Witness(Witness::Key { folder, name }) => crate::witness::make(screen, folder, name),
+        Audit::Witness(Witness::Serve { folder, log, listen }) => match keys_of(log) {
+            Ok(keys) => crate::witness::serve(folder, keys, *listen).await,
+            Err(failure) => Err(failure),
+        },
+        _ => return None,
+    })
+}
+
+/// The operations on one log: the tenant's, or the installation's own.
+struct Log {
+    list: Endpoint<Nothing, Page<AuditRecord>>,
+    head: Endpoint<Nothing, AuditHead>,
+    status: Endpoint<Nothing, AuditStatus>,
+    export: Endpoint<Nothing, TextStream>,
+    key: Endpoint<Nothing, AuditKey>,
+    checkpoint: Endpoint<Nothing, TextStream>,
+    bundle: Endpoint<Nothing, TextStream>,
+    inclusion: Endpoint<Nothing, AuditProof>,
+    consistency: Endpoint<Nothing, AuditProof>,
+}
+
+const TENANTS: Log = Log {
+    list: LIST_AUDIT,
+    head: AUDIT_HEAD,
+    status: AUDIT_STATUS,
+    export: EXPORT_AUDIT,
+    key: AUDIT_KEY,
+    checkpoint: AUDIT_CHECKPOINT,
+    bundle: AUDIT_BUNDLE,
+    inclusion: PROVE_INCLUSION,
+    consistency: PROVE_CONSISTENCY,
+};
+
+const INSTALLATIONS: Log = Log {
+    list: INSTALLATION_AUDIT,
+    head: INSTALLATION_AUDIT_HEAD,
+    status: INSTALLATION_AUDIT_STATUS,
+    export: INSTALLATION_AUDIT_EXPORT,
+    key: INSTALLATION_AUDIT_KEY,
+    checkpoint: INSTALLATION_AUDIT_CHECKPOINT,
+    bundle: INSTALLATION_AUDIT_BUNDLE,
+    inclusion: INSTALLATION_PROVE_INCLUSION,
+    consistency: INSTALLATION_PROVE_CONSISTENCY,
+};
 
 /// Carries out what needs the controller.
 ///
 /// # Errors
 /// The failure to be shown.
-pub async fn run(context: &Context, command: Audit) -> Result<Exit, Failure> {
-    match command {
+pub async fn run(context: &Context, args: AuditArgs) -> Result<Exit, Failure> {
+    let log = if args.installation { INSTALLATIONS } else { TENANTS };
+    match args.command {
         Audit::List { limit } => {
-            let records = context.client.call(&LIST_AUDIT).all(limit).await?;
+            let records = context.client.call(&log.list).all(limit).await?;
             context.screen.list(&records, |r| view::report::audit(r, context.style()));
         }
         Audit::Export { format, from, follow, file } => {
-            export(context, format, from, follow, file.as_deref()).await?;
+            export(context, &log, format, from, follow, file.as_deref()).await?;
         }
+        Audit::Key => {
+            let key = context.client.call(&log.key).send().await?;
+            context.screen.one(&key, |key| key.key.clone());
+        }
+        Audit::Checkpoint { cosignatures } => {
+            let call = context.client.call(&log.checkpoint);
+            let call = call.query("cosignatures", &cosignatures.to_string());
+            call.stream(crate::screen::raw).await?;
+        }
+        Audit::Bundle { file, from, to, sealed, cosignatures } => {
+            let call = context.client.call(&log.bundle).query("from", &from.to_string());
+            let call = call.query_if("to", to.map(|to| to.to_string()).as_deref());
+            let call = if sealed { call.query("sealed", "true") } else { call };
+            let call = call.query("cosignatures", &cosignatures.to_string());
+            to_file(call, &file).await?;
+        }
+        Audit::Proof { sequence, key } => proof(context, &log, sequence, &key).await?,
+        Audit::Watch { checkpoint, key } => watch(context, &log, &checkpoint, &key).await?,
+        Audit::Head => {
+            let head = context.client.call(&log.head).send().await?;
+            context.screen.one(&head, view::report::head);
+        }
+        Audit::Status => {
+            let status = context.client.call(&log.status).send().await?;
+            context.screen.one(&status, view::retention::status);
+        }
+        Audit::Verify { .. } => unreachable!("it needs no controller"),
+        _ if args.installation => {
+            return Err(Failure::usage("this is not to be had of the installation's own log")
+                .next("leave --installation out, and use a tenant's token"));
+        }
+        other => tenants(context, other).await?,
+    }
+    Ok(Exit::Done)
+}
+
+/// What only a tenant's log has.
+async fn tenants(context: &Context, command: Audit) -> Result<(), Failure> {
+    match command {
         Audit::Erase { subject, consent } => {
             let call = context.client.call(&PREVIEW_ERASURE).query("subject", &subject);
             let preview = call.send().await?;
@@ -51,43 +149,24 @@ pub async fn run(context: &Context, command: Audit) -> Result<Exit, Failure> {
                 context.client.call(&ERASE).body(&ErasureCreate { subject }).send().await?;
             context.screen.one(&erased, view::report::erasure);
         }
-        Audit::Key => {
-            let key = context.client.call(&AUDIT_KEY).send().await?;
-            context.screen.one(&key, |key| key.key.clone());
-        }
-        Audit::Checkpoint { cosignatures } => {
-            let call = context.client.call(&AUDIT_CHECKPOINT);
-            let call = call.query("cosignatures", &cosignatures.to_string());
-            call.stream(crate::screen::raw).await?;
-        }
-        Audit::Bundle { file, from, to, sealed, cosignatures } => {
-            let call = context.client.call(&AUDIT_BUNDLE).query("from", &from.to_string());
-            let call = call.query_if("to", to.map(|to| to.to_string()).as_deref());
-            let call = if sealed { call.query("sealed", "true") } else { call };
-            let call = call.query("cosignatures", &cosignatures.to_string());
-            to_file(call, &file).await?;
-        }
-        Audit::Proof { sequence, key } => proof(context, sequence, &key).await?,
-        Audit::Watch { checkpoint, key } => watch(context, &checkpoint, &key).await?,
         Audit::Sink(command) => super::sink::run(context, command).await?,
         Audit::Witness(command) => super::witness::run(context, command).await?,
-        Audit::Verify { .. } => unreachable!("it needs no controller"),
-        Audit::Head => {
-            let head = context.client.call(&AUDIT_HEAD).send().await?;
-            context.screen.one(&head, view::report::head);
-        }
+        Audit::Retention(command) => super::retention::run(context, command).await?,
+        Audit::Hold(command) => super::retention::hold(context, command).await?,
+        _ => unreachable!("carried out before"),
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
 async fn export(
     context: &Context,
+    log: &Log,
     format: ExportFormat,
     from: u64,
     follow: bool,
     file: Option<&Path>,
 ) -> Result<(), Failure> {
-    let call = context.client.call(&EXPORT_AUDIT).query("format", format.as_str());
+    let call = context.client.call(&log.export).query("format", format.as_str());
     let call = call.query("from", &from.to_string());
     let call = if follow { call.query("follow", "true") } else { call };
     let Some(path) = file else {
@@ -189,9 +268,9 @@ fn hashes(texts: &[String]) -> Result<Vec<Hash>, Failure> {
     texts.iter().map(|text| one(text).ok_or_else(|| broken("the proof is no proof"))).collect()
 }
 
-async fn proof(context: &Context, sequence: u64, key: &str) -> Result<(), Failure> {
+async fn proof(context: &Context, log: &Log, sequence: u64, key: &str) -> Result<(), Failure> {
     let key = key_of(key)?;
-    let call = context.client.call(&PROVE_INCLUSION).query("sequence", &sequence.to_string());
+    let call = context.client.call(&log.inclusion).query("sequence", &sequence.to_string());
     let answer: AuditProof = call.send().await?.value;
     let (checkpoint, _) = Checkpoint::open(&answer.checkpoint, &key).map_err(broken)?;
     let leaf = hashes(answer.leaf.as_slice())?.pop();
@@ -205,10 +284,10 @@ async fn proof(context: &Context, sequence: u64, key: &str) -> Result<(), Failur
     Ok(())
 }
 
-async fn watch(context: &Context, kept: &Path, key: &str) -> Result<(), Failure> {
+async fn watch(context: &Context, log: &Log, kept: &Path, key: &str) -> Result<(), Failure> {
     let key = key_of(key)?;
     let mut note = Vec::new();
-    let call = context.client.call(&AUDIT_CHECKPOINT);
+    let call = context.client.call(&log.checkpoint);
     call.stream(|piece| {
         note.extend_from_slice(&piece[..piece.len().min(MAX_NOTE_BYTES + 1 - note.len())]);
         Ok(())
@@ -225,7 +304,7 @@ async fn watch(context: &Context, kept: &Path, key: &str) -> Result<(), Failure>
         let path = match old.size == new.size || old.size == 0 {
             true => Vec::new(),
             false => {
-                let call = context.client.call(&PROVE_CONSISTENCY);
+                let call = context.client.call(&log.consistency);
                 let call = call.query("first", &old.size.to_string());
                 let call = call.query("size", &new.size.to_string());
                 hashes(&call.send().await?.value.hashes)?

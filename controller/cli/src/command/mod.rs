@@ -17,6 +17,7 @@ mod policy;
 mod privacy;
 mod program;
 mod report;
+mod retention;
 mod rollout;
 mod sink;
 mod sso;
@@ -27,8 +28,6 @@ use clap::CommandFactory as _;
 
 use crate::args::account::Account;
 use crate::args::evidence::Compliance;
-use crate::args::reports::Audit;
-use crate::args::witness::Witness;
 use crate::args::{Cli, Command};
 use crate::client::Client;
 use crate::config;
@@ -63,14 +62,10 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         }
         Command::Login(args) => return login::login(&cli.connection, args, screen).await,
         Command::Logout => return login::logout(&screen).await,
-        Command::Audit(Audit::Verify { bundle, key, since, witness }) => {
-            return audit::verify(&screen, bundle, key, since, witness);
-        }
-        Command::Audit(Audit::Witness(Witness::Key { folder, name })) => {
-            return crate::witness::make(&screen, folder, name);
-        }
-        Command::Audit(Audit::Witness(Witness::Serve { folder, log, listen })) => {
-            return crate::witness::serve(folder, audit::keys_of(log)?, *listen).await;
+        Command::Audit(args) => {
+            if let Some(done) = audit::alone(&screen, &args.command).await {
+                return done;
+            }
         }
         Command::Compliance(command @ Compliance::Verify { .. }) => {
             return compliance::verify(&screen, command);

@@ -11,6 +11,7 @@ pub mod model;
 pub mod policy;
 pub mod program;
 pub mod report;
+pub mod retention;
 pub mod rollout;
 pub mod sink;
 pub mod tenant;

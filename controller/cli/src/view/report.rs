@@ -56,7 +56,7 @@ fn rows(erasure: &Erasure) -> String {
 
 /// What an offline verification found.
 pub fn verified(found: &Verified, kept: usize) -> String {
-    let Verified { checkpoint, from, to, opened, withheld, times, witnesses } = found;
+    let Verified { checkpoint, from, to, opened, withheld, deleted, times, witnesses } = found;
     let mut lines = vec![
         ("Verified", format!("{} records, {from} up to {to}", to - from)),
         ("Log", checkpoint.origin.clone()),
@@ -66,6 +66,10 @@ pub fn verified(found: &Verified, kept: usize) -> String {
         lines.push(("Time", format!("{} to {}", absolute(first), absolute(last))));
     }
     lines.push(("Values", format!("{opened} match their commitments, {withheld} are not shown")));
+    if *deleted > 0 {
+        let what = format!("{deleted} records have only their hash left: their texts were deleted");
+        lines.push(("Deleted", what));
+    }
     if kept > 0 {
         lines.push(("History", format!("agrees with {kept} checkpoints that were kept")));
     }

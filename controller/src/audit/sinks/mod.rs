@@ -229,22 +229,30 @@ async fn send<S: Scope>(
     };
     let key = key.as_deref().map(Vec::as_slice);
     let mut records = Records::of(app, scope, sink).await?;
+    let Some(first) = records.next().await? else {
+        // What was left was deleted before this sink came to it.
+        *done = records.skipped_to.unwrap_or(*done);
+        return Ok(());
+    };
+    let mut page = Some(first);
     match &sink.target {
         Target::Syslog { host, port, ca_pem, client_cert_pem } => {
             let tls = syslog::tls(ca_pem, client_cert_pem.as_deref().zip(key))?;
             let mut session = syslog::Session::open(&app.outbound, host, *port, tls).await?;
-            while let Some(page) = records.next().await? {
-                session.send(page, &records.log, sink.format).await?;
+            while let Some(events) = page {
+                session.send(events, &records.log, sink.format).await?;
+                page = records.next().await?;
             }
             session.close().await?;
             *done = records.next;
         }
         Target::Webhook { url, .. } => {
-            while let Some(page) = records.next().await? {
+            while let Some(events) = page {
                 let batch = webhook::Batch { sink: sink.id, from: *done, to: records.next };
-                webhook::post(&app.outbound, url, &batch, page, &records.log, sink.format, key)
+                webhook::post(&app.outbound, url, &batch, events, &records.log, sink.format, key)
                     .await?;
                 *done = records.next;
+                page = records.next().await?;
             }
         }
     }
@@ -258,6 +266,8 @@ struct Records<'a, S> {
     log: Log,
     next: u64,
     end: u64,
+    /// End of the log, when nothing is left in it.
+    skipped_to: Option<u64>,
 }
 
 impl<'a, S: Scope> Records<'a, S> {
@@ -267,7 +277,8 @@ impl<'a, S: Scope> Records<'a, S> {
         let trust_domain = row.map(|row| row.trust_domain).unwrap_or_default();
         let log = Log { trust_domain, tenant: scope.key() };
         let next = sink.next_sequence;
-        Ok(Self { app, scope, log, next, end: next + RECORDS_PER_DELIVERY })
+        let end = next + RECORDS_PER_DELIVERY;
+        Ok(Self { app, scope, log, next, end, skipped_to: None })
     }
 
     async fn next(&mut self) -> Result<Option<Vec<super::Event>>, StoreError> {
@@ -276,7 +287,10 @@ impl<'a, S: Scope> Records<'a, S> {
         }
         let mut read = self.app.store.read(self.scope).await?;
         let page = audit_log::from(&mut read, self.next, PAGE).await?;
-        let Some(last) = page.last().and_then(|event| event.sequence) else { return Ok(None) };
+        let Some(last) = page.last().and_then(|event| event.sequence) else {
+            self.skipped_to = Some(audit_log::head(&mut read).await?.size());
+            return Ok(None);
+        };
         self.next = last + 1;
         Ok(Some(page))
     }

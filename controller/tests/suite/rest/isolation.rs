@@ -144,7 +144,7 @@ impl Things {
                 // Before anybody is known; the tests of log-ins say so.
                 "login" => continue,
                 // Of the installation, which no tenant's token may ask.
-                "tenants" => continue,
+                "tenants" | "installation" => continue,
                 other => panic!("make one of {other} here"),
             };
             let path = path

@@ -15,6 +15,7 @@ mod problems;
 mod programs;
 mod quotas;
 mod resources;
+mod retention;
 mod scim;
 mod sinks;
 mod tenants;

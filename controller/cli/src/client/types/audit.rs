@@ -1,4 +1,4 @@
-//! Witnesses and sinks of the audit log.
+//! Witnesses, sinks and retention of the audit log.
 
 use serde::{Deserialize, Serialize};
 
@@ -89,4 +89,66 @@ pub struct AuditSinkEdit {
     pub address: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_pem: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct LegalHold {
+    pub reason: String,
+    pub by: String,
+    pub at: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct AuditRetention {
+    pub keep_days: Option<u32>,
+    pub min_keep_days: u32,
+    pub deleted_records: u64,
+    pub hold: Option<LegalHold>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct AuditRetentionEdit {
+    pub keep_days: Option<u32>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct AuditRetentionPreview {
+    pub keep_days: u32,
+    pub records: u64,
+    pub held: bool,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct LegalHoldCreate {
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct AuditStatus {
+    pub records: u64,
+    pub signed: u64,
+    pub waiting: u64,
+    pub deleted_records: u64,
+    pub held: bool,
+    pub witnesses: u64,
+    pub witnesses_failing: u64,
+    pub witnesses_contradicting: u64,
+    pub sinks: u64,
+    pub sinks_failing: u64,
+    pub sink_lag_records: u64,
+    pub capacity: AuditCapacity,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct AuditCapacity {
+    pub state: String,
+    pub volume_used_percent: Option<u32>,
+    pub records_used_percent: Option<u32>,
 }

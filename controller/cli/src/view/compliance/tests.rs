@@ -62,6 +62,7 @@ fn outcome(findings: Vec<Finding>) -> Outcome {
         to: 40,
         opened: 9,
         withheld: 30,
+        deleted: 0,
         times: None,
         witnesses: Vec::new(),
     };
