@@ -402,6 +402,14 @@ async fn a_bundle_that_somebody_touched_is_caught() {
 
     bundle.catches(|b| drop(b.audit.remove(report_line)), "is missing");
     bundle.catches(|b| drop(b.audit.pop()), "it was cut");
+    // Made to look as if its retention were over.
+    let hide = |b: &mut Bundle, at: usize| {
+        let mut line: Value = serde_json::from_str(&b.audit[at]).unwrap();
+        line.as_object_mut().unwrap().retain(|field, _| field != "record" && field != "openings");
+        b.audit[at] = line.to_string();
+    };
+    bundle.catches(|b| hide(b, report_line), "the texts of 1 records after 0");
+    bundle.catches(|b| (1..=report_line).for_each(|at| hide(b, at)), "the report is of records 0");
     bundle.catches(
         |b| b.audit[report_line] = b.audit[report_line].replace("press-7", "press-9"),
         "was changed",

@@ -40,6 +40,8 @@ pub struct Outcome {
     pub findings: Vec<Finding>,
     /// Versions whose signed envelope was verified.
     pub signed: usize,
+    /// First record that says something; what those before it said is not kept any more.
+    pub first: u64,
 }
 
 /// A check that is under way.
@@ -48,6 +50,10 @@ pub struct Offline {
     report: Report,
     verifier: Verifier,
     derive: Derive,
+    /// First record whose text is there: what is older was deleted after its retention.
+    first: Option<u64>,
+    /// Records without a text after that one.
+    hidden: u64,
 }
 
 impl Offline {
@@ -64,7 +70,7 @@ impl Offline {
         }
         let verifier = Verifier::new(header, log, witnesses, older)?;
         let derive = Derive::new(&report.header.from, &report.header.to)?;
-        Ok(Self { report, verifier, derive })
+        Ok(Self { report, verifier, derive, first: None, hidden: 0 })
     }
 
     /// Takes the next record of the log.
@@ -73,6 +79,11 @@ impl Offline {
         self.verifier.record(line)?;
         let parsed: Line = serde_json::from_str(line)
             .map_err(|error| DeriveError::Record { record: 0, why: error.to_string() })?;
+        match (self.first, parsed.record.is_empty()) {
+            (None, false) => self.first = Some(parsed.sequence),
+            (Some(_), true) => self.hidden += 1,
+            _ => {}
+        }
         let values = parsed.openings.into_iter().flat_map(|one| one.values).collect();
         self.derive.record(parsed.sequence, &parsed.record, &values)?;
         Ok(())
@@ -84,11 +95,11 @@ impl Offline {
         envelopes: &BTreeMap<String, Vec<u8>>,
         release: &ReleasePublic,
     ) -> Result<Outcome, OfflineError> {
-        let Self { report, verifier, derive } = self;
+        let Self { report, verifier, derive, first, hidden } = self;
         let verified = verifier.finish()?;
         let (deployments, cited) = derive.finish();
         let mut findings = check(&report, &deployments, &cited);
-        findings.extend(scope_of(&report, &verified));
+        findings.extend(scope_of(&report, &verified, first, hidden));
         let mut signed = 0;
         for version in &report.cited.versions {
             match check_envelope(&report, version, envelopes, release) {
@@ -96,12 +107,13 @@ impl Offline {
                 Err(finding) => findings.push(finding),
             }
         }
-        Ok(Outcome { verified, findings, signed })
+        let first = first.unwrap_or(verified.to);
+        Ok(Outcome { verified, findings, signed, first })
     }
 }
 
 /// Whether the report is about this log, and about all of it.
-fn scope_of(report: &Report, verified: &Verified) -> Vec<Finding> {
+fn scope_of(report: &Report, verified: &Verified, first: Option<u64>, hidden: u64) -> Vec<Finding> {
     let header = &report.header;
     let mut findings = Vec::new();
     let origin = &verified.checkpoint.origin;
@@ -110,12 +122,20 @@ fn scope_of(report: &Report, verified: &Verified) -> Vec<Finding> {
         findings.push(Finding::Differs(what));
     }
     let (from, to, size) = (verified.from, verified.to, verified.checkpoint.size);
-    if (header.first, header.size) != (from, to) {
+    let first = first.unwrap_or(to);
+    if (header.first, header.size) != (first, to) {
         let what = format!(
-            "the report is of records {} up to {}, and the bundle has {from} up to {to}",
+            "the report is of records {} up to {}, and the bundle has {first} up to {to}",
             header.first, header.size
         );
         findings.push(Finding::Differs(what));
+    }
+    // Retention deletes from the beginning on; what is missing later was taken out of the bundle.
+    if hidden > 0 {
+        findings.push(Finding::LeftOut(format!("the texts of {hidden} records after {first}")));
+    }
+    if from > 0 {
+        findings.push(Finding::LeftOut(format!("records 0 up to {from} of the signed log")));
     }
     if to != size {
         findings.push(Finding::LeftOut(format!("records {to} up to {size} of the signed log")));

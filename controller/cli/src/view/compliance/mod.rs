@@ -107,11 +107,15 @@ pub fn privacy(settings: &PrivacySettings) -> String {
 
 /// That every line is backed.
 pub fn verified(outcome: &Outcome) -> String {
-    let Outcome { verified, signed, .. } = outcome;
+    let Outcome { verified, signed, first, .. } = outcome;
+    let before = match first {
+        0 => String::new(),
+        first => format!("; what those before {first} said is not kept any more"),
+    };
     let lines = [
         ("Verified", "every line follows from the audit log".to_owned()),
         ("Log", verified.checkpoint.origin.clone()),
-        ("Records", format!("{} up to {} of the signed log", verified.from, verified.to)),
+        ("Records", format!("{first} up to {} of the signed log{before}", verified.to)),
         ("Versions", format!("{signed} signed by the release key")),
     ];
     fields(&lines)

@@ -66,7 +66,7 @@ fn outcome(findings: Vec<Finding>) -> Outcome {
         times: None,
         witnesses: Vec::new(),
     };
-    Outcome { verified, findings, signed: 2 }
+    Outcome { verified, findings, signed: 2, first: 0 }
 }
 
 #[test]
