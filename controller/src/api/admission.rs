@@ -9,6 +9,7 @@ use axum::response::Response;
 use edgeformer_proto::ids::TenantId;
 use ring::digest::{SHA256, digest};
 
+use super::arrival;
 use super::request::RequestInfo;
 use crate::app::App;
 use crate::audit::{Intent, Outcome, Resource};
@@ -68,6 +69,24 @@ impl Knock {
     }
 }
 
+/// The request with its whole body, and a place: another one if the body had to be waited for.
+pub(super) async fn arrived(
+    app: &App,
+    principal: &Principal,
+    request: Request,
+    place: Place,
+) -> Result<(Request, Option<Place>), Problem> {
+    let (request, place) = arrival::whole(request, place).await?;
+    let place = match place {
+        Some(place) => place,
+        None => {
+            let key = principal.tenant.map_or(Key::Installation, Key::Tenant);
+            app.quota().api.enter(key).await.map_err(no_place)?
+        }
+    };
+    Ok((request, Some(place)))
+}
+
 /// In front of routes that anybody may call: counted by address.
 pub(super) async fn public(request: Request, next: Next) -> Result<Response, Problem> {
     let app = request
@@ -79,6 +98,8 @@ pub(super) async fn public(request: Request, next: Next) -> Result<Response, Pro
     if !app.quota().count_stranger(info.address, app.now()) {
         return Err(stranger());
     }
+    // No place yet: none is held while the body comes.
+    let (request, _) = arrival::whole(request, ()).await?;
     let key = Key::Stranger(info.address.map(Into::into));
     let _place = app.quota().api.enter(key).await.map_err(no_place)?;
     Ok(next.run(request).await)

@@ -50,10 +50,13 @@ pub(super) async fn guard(
     let knock = admission::knock(&app, action, request.headers(), &info).await?;
     let outcome = authenticate(&app, request.method(), request.headers()).await;
     let (principal, place) = knock.authenticated(&app, &info, outcome)?;
-    // What takes minutes does not take a place from what takes milliseconds.
-    let _place = Some(place).filter(|_| !is_long(action));
     tracing::Span::current().record("principal", principal.subject.to_string());
     admission::admit(&app, action, &principal, &info).await?;
+    // What takes minutes does not take a place from what takes milliseconds.
+    let (request, _place) = match is_long(action) {
+        true => (request, None),
+        false => admission::arrived(&app, &principal, request, place).await?,
+    };
     let (mut request, identified) = consent::identify(action, request, &info).await?;
     let header = request.headers().get(consent::HEADER).cloned();
     let approval = consent::brought(&app, &principal, action, header, identified.as_ref()).await?;

@@ -4,6 +4,7 @@
 mod access;
 mod admission;
 mod approvals;
+mod arrival;
 pub mod audit;
 mod audit_export;
 mod audit_proofs;

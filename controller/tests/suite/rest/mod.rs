@@ -3,9 +3,11 @@
 mod access;
 mod accounts;
 mod approvals;
+mod attacks;
 mod audit;
 mod audit_proofs;
 mod document;
+mod generated;
 mod idempotency;
 mod isolation;
 mod oidc;

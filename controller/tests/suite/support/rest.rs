@@ -197,6 +197,11 @@ impl Rest {
         format!("http://{address}")
     }
 
+    /// The API, for a listener.
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
+    }
+
     /// The installation's folder.
     pub(crate) fn data_dir(&self) -> std::path::PathBuf {
         self.dir.path().join("data")
