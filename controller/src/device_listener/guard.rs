@@ -4,9 +4,12 @@
 //! It asks the store at every request, so that revocation takes effect at once, also on connections
 //! that are open.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use edgeformer_proto::ids::DeviceId;
 use futures::future::BoxFuture;
 use tonic::Status;
 use tonic::body::Body;
@@ -15,13 +18,19 @@ use tower::{Layer, Service};
 use super::DeviceIdentity;
 use super::accept::Peer;
 use crate::app::App;
+use crate::audit::{Intent, Outcome, Resource};
 use crate::ca;
 use crate::clock::Timestamp;
+use crate::policy::Action;
 use crate::quota::gate::Key;
 use crate::scope::TenantScope;
 use crate::store::enrolments::{self, Standing};
 use crate::tenancy::{Closed, book};
 
+/// How soon the refusal of a device is recorded again.
+const RECORD_AGAIN: Duration = Duration::from_secs(3600);
+/// Devices whose refusals are remembered; beyond it they are recorded again earlier.
+const MAX_RECORDED: usize = 10_000;
 /// Methods of this service authenticate by token or by proof of the enrolled key.
 const OPEN_PREFIX: &str = "/edgeformer.fleet.v1.Enrolment/";
 
@@ -107,12 +116,54 @@ pub fn authenticate(
 pub struct GuardLayer {
     app: App,
     trust_domain: Arc<str>,
+    recorded: Arc<Mutex<BTreeMap<DeviceId, Timestamp>>>,
 }
 
 impl GuardLayer {
     /// For the installation with this trust domain.
     pub fn new(app: App, trust_domain: &str) -> Self {
-        Self { app, trust_domain: trust_domain.into() }
+        Self { app, trust_domain: trust_domain.into(), recorded: Arc::default() }
+    }
+
+    /// Records a refusal of a device of a tenant, whose certificate its CA made, in the tenant's log.
+    /// What a stranger claims to be is nobody's event.
+    async fn record(
+        &self,
+        peer: &Peer,
+        standing: &Standing,
+        refused: &Refused,
+    ) -> Result<(), Status> {
+        let ours = matches!(refused, Refused::Revoked(_) | Refused::Key(_) | Refused::Expired(_));
+        let Some((leaf, _)) = peer.leaf.as_ref().filter(|_| ours) else { return Ok(()) };
+        let (device, now) = (leaf.id.device, self.app.now());
+        if !self.is_due(device, now) {
+            return Ok(());
+        }
+        let source = peer.address.to_string();
+        let scope = TenantScope::device(leaf.id.tenant, device, &standing.name, &source);
+        let resource = Resource::new("device", device).named(standing.name.clone());
+        let intent = Intent::new(Action::DeviceRefuse, resource).because(refused.to_string());
+        let recorded = self.app.store.record(&scope, intent, Outcome::Denied, now).await;
+        recorded.map_err(super::unavailable)?;
+        self.app.nudges.audit.notify_one();
+        Ok(())
+    }
+
+    /// Agents come back every few seconds: one record of a device in a while says it.
+    fn is_due(&self, device: DeviceId, now: Timestamp) -> bool {
+        let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_recent = |at: &Timestamp| at.plus(RECORD_AGAIN) > now;
+        if recorded.get(&device).is_some_and(is_recent) {
+            return false;
+        }
+        if recorded.len() >= MAX_RECORDED {
+            recorded.retain(|_, at| is_recent(at));
+        }
+        if recorded.len() >= MAX_RECORDED {
+            recorded.clear();
+        }
+        recorded.insert(device, now);
+        true
     }
 
     async fn identify(&self, peer: Option<Arc<Peer>>) -> Result<DeviceIdentity, Status> {
@@ -135,7 +186,12 @@ impl GuardLayer {
         let identified = authenticate(&peer, &self.trust_domain, standing.as_ref(), self.app.now());
         let identified = match identified {
             Ok(identity) => self.admitted(identity).await?,
-            Err(refused) => Err(refused),
+            Err(refused) => {
+                if let Some(standing) = &standing {
+                    self.record(&peer, standing, &refused).await?;
+                }
+                Err(refused)
+            }
         };
         identified
             .inspect_err(|refused| {

@@ -309,6 +309,8 @@ actions! {
     TelemetryRead = "telemetry:read", Read;
     /// Traded an enrolment token for a certificate.
     DeviceEnrol = "device:enrol", Internal;
+    /// A device that is not let in tried.
+    DeviceRefuse = "device:refuse", Internal;
     /// Renewed its certificate.
     DeviceRenew = "device:renew", Internal;
     /// Was given the key of a version.

@@ -1,10 +1,11 @@
 use std::time::Duration;
 
 use edgeformer_controller::admin::devices;
+use edgeformer_controller::audit::Outcome;
 use edgeformer_controller::ca::{DeviceLeaf, KeyAndCert, create_root, issue_device};
 use edgeformer_controller::clock::Clock;
 use edgeformer_controller::scope::TenantScope;
-use edgeformer_controller::store::tenants;
+use edgeformer_controller::store::{audit_log, tenants};
 use edgeformer_controller::vault::SecretKind;
 use edgeformer_proto::ids::{DeviceId, TenantId};
 use edgeformer_proto::v1::refusal::Code as RefusalCode;
@@ -123,5 +124,15 @@ async fn a_revoked_device_is_cut_off_at_once() {
     assert!(refusal.message.contains("was revoked"), "{}", refusal.message);
     assert!(talk.next().await.unwrap().is_none(), "the stream ends");
     denied(&controller, &device, "was revoked").await;
+    denied(&controller, &device, "was revoked").await;
+    // A security event of the device, once in a while.
+    let mut read = controller.app.store.read(&controller.scope).await.unwrap();
+    let events = audit_log::list(&mut read, None, 50).await.unwrap();
+    drop(read);
+    let refused: Vec<_> = events.iter().filter(|e| e.record.action == "device:refuse").collect();
+    assert_eq!(refused.len(), 1);
+    let record = &refused[0].record;
+    assert_eq!((record.outcome, &*record.actor.id), (Outcome::Denied, device.id.as_str()));
+    assert!(record.reason.contains("was revoked"), "{record:?}");
     controller.stop().await;
 }

@@ -14,19 +14,19 @@ use crate::support::rest::{Answer, Rest};
 /// One of everything, in one tenant.
 pub(super) struct Things {
     pub(super) token: String,
-    enrolment_token: String,
+    pub(super) enrolment_token: String,
     pub(super) device: String,
     pub(super) rollout: String,
-    user: String,
-    group: String,
-    account: String,
-    person: String,
-    people: String,
-    approval: String,
-    witness: String,
-    provider: String,
-    sink: String,
-    rule: String,
+    pub(super) user: String,
+    pub(super) group: String,
+    pub(super) account: String,
+    pub(super) person: String,
+    pub(super) people: String,
+    pub(super) approval: String,
+    pub(super) witness: String,
+    pub(super) provider: String,
+    pub(super) sink: String,
+    pub(super) rule: String,
 }
 
 const MODEL: &str = "secret-model";

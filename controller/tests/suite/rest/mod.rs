@@ -16,6 +16,7 @@ mod privacy;
 mod problems;
 mod programs;
 mod quotas;
+mod records;
 mod resources;
 mod retention;
 mod scim;
