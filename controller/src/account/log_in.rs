@@ -117,7 +117,9 @@ pub async fn log_in(
 }
 
 async fn find(app: &App, attempt: &Attempt) -> Result<Option<(TenantScope, User)>, AppError> {
-    if attempt.tenant.len() > MAX_NAME_BYTES || attempt.user_name.len() > MAX_NAME_BYTES {
+    // PostgreSQL takes no zero byte in a text.
+    let fits = |name: &str| name.len() <= MAX_NAME_BYTES && !name.chars().any(char::is_control);
+    if !fits(&attempt.tenant) || !fits(&attempt.user_name) {
         return Ok(None);
     }
     let mut read = app.store.read(&InstallationScope::system("log-in")).await?;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::claims::{self, Claims};
 use super::discovery;
 use super::jws::MAX_TOKEN_BYTES;
-use super::log_in::sha256;
+use super::log_in::{can_be_a_name, sha256};
 use crate::account::log_in::standing;
 use crate::admin::identity_providers::USUAL_ALGORITHMS;
 use crate::app::App;
@@ -26,8 +26,6 @@ use crate::store::federation_rules::{self as rows, FederationRule};
 use crate::store::service_accounts::{self, ServiceAccount};
 use crate::store::{tenants, user_identities};
 
-/// Longest names looked at.
-const MAX_NAME_BYTES: usize = 256;
 /// A token that lives for longer is no pipeline's, and would have to be remembered for as long.
 const LONGEST_LIFE_S: i64 = 24 * 3600;
 /// Steps of matching: patterns and claims are short, and stars must not make them expensive.
@@ -98,8 +96,8 @@ async fn find(
     asked: &Exchange,
     now: Timestamp,
 ) -> Result<Option<(TenantScope, ServiceAccount)>, AppError> {
-    let long = |name: &str| name.len() > MAX_NAME_BYTES;
-    if long(&asked.tenant) || long(&asked.account) || asked.token.len() > MAX_TOKEN_BYTES {
+    let names = can_be_a_name(&asked.tenant) && can_be_a_name(&asked.account);
+    if !names || asked.token.len() > MAX_TOKEN_BYTES {
         return Ok(None);
     }
     let mut read = app.store.read(&InstallationScope::system("log-in")).await?;

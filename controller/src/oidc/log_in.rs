@@ -140,12 +140,17 @@ pub async fn find(
     }
 }
 
+/// Whether it is worth looking up. PostgreSQL takes no zero byte in a text.
+pub(super) fn can_be_a_name(text: &str) -> bool {
+    text.len() <= MAX_NAME_BYTES && !text.chars().any(char::is_control)
+}
+
 /// The providers that people of the tenant may choose from; none if there is no such tenant.
 pub async fn choice(
     app: &App,
     tenant: &str,
 ) -> Result<(Option<TenantScope>, Vec<IdentityProvider>), AppError> {
-    if tenant.len() > MAX_NAME_BYTES {
+    if !can_be_a_name(tenant) {
         return Ok((None, Vec::new()));
     }
     let mut read = app.store.read(&InstallationScope::system("log-in")).await?;

@@ -5,7 +5,7 @@
 
 import { createRequire } from 'node:module';
 import { createServer } from 'node:https';
-import { generateKeyPairSync, createPublicKey, randomUUID } from 'node:crypto';
+import { generateKeyPairSync, createPrivateKey, createPublicKey, randomUUID } from 'node:crypto';
 import { pathToFileURL } from 'node:url';
 import { join } from 'node:path';
 
@@ -19,8 +19,12 @@ const config = JSON.parse(process.env.CONFIG);
 for (const name of ['log', 'info', 'warn']) console[name] = () => {};
 
 const pair = (kind, options, alg) => {
-  const { privateKey } = generateKeyPairSync(kind, options);
-  return { ...privateKey.export({ format: 'jwk' }), kid: `${alg}-${randomUUID()}`, use: 'sig', alg };
+  // By way of PEM: exporting the key object that the generator made can wait for ever in Node.js 20.
+  const encoding = { type: 'pkcs8', format: 'pem' };
+  const { privateKey } = generateKeyPairSync(kind, {
+    ...options, privateKeyEncoding: encoding, publicKeyEncoding: { type: 'spki', format: 'pem' },
+  });
+  return { ...createPrivateKey(privateKey).export({ format: 'jwk' }), kid: `${alg}-${randomUUID()}`, use: 'sig', alg };
 };
 let keys = [
   pair('rsa', { modulusLength: 2048 }, 'RS256'),
@@ -44,6 +48,8 @@ const issuer = `https://localhost:${server.address().port}${config.path ?? ''}`;
 let tamper = {};
 let delivered = [];
 let requests = {};
+// Keys that came later.
+const added = [];
 
 const algorithms = ['RS256', 'PS256', 'ES256', 'ES384', 'EdDSA'];
 const provider = new Provider(issuer, {
@@ -111,7 +117,7 @@ provider.use(async (ctx, next) => {
   if (path === '/token' && ctx.body?.id_token && Object.keys(tamper).length > 0) {
     ctx.body = { ...ctx.body, id_token: await forge(ctx.body.id_token) };
   }
-  if (path === '/jwks' && config.more_keys) ctx.body.keys.push(...config.more_keys);
+  if (path === '/jwks') ctx.body = { keys: [...ctx.body.keys, ...added.map(published)] };
 });
 
 /** Whoever the request says logs in and consents, or refuses. */
@@ -150,9 +156,14 @@ server.on('request', (request, response) => {
       client.backchannelLogoutUri = given.back_channel_logout_uri;
       client.backchannelLogoutSessionRequired = true;
     }
+    if (request.url === '/test/rotate') {
+      added.push(pair('rsa', { modulusLength: 2048 }, 'RS256'));
+    }
     // A token that any claims stand in, signed by a published key or by a stranger's.
     if (request.url === '/test/sign') {
-      const key = given.by === 'a stranger' ? strangers : keys.find((one) => one.alg === 'RS256');
+      const key = given.by === 'a stranger' ? strangers
+        : given.by === 'the newest key' ? added.at(-1)
+          : keys.find((one) => one.alg === 'RS256');
       out = await new SignJWT(given.claims)
         .setProtectedHeader({ alg: 'RS256', kid: key.kid, ...given.header })
         .sign(await importJWK(key, 'RS256'));

@@ -91,6 +91,8 @@ impl Provider {
             .tls_certs_only([root])
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
+            // So that a provider that hangs is a failure, not a test without an end.
+            .timeout(std::time::Duration::from_secs(60))
             .build()
             .unwrap();
         Self { process, issuer, ca_pem: tls.ca_pem, client }
@@ -123,6 +125,11 @@ impl Provider {
     /// How often a path was asked for.
     pub(crate) async fn requests(&self, path: &str) -> u64 {
         self.test("requests", json!({})).await[path].as_u64().unwrap_or_default()
+    }
+
+    /// Publishes another key from now on.
+    pub(crate) async fn rotate(&self) {
+        self.test("rotate", json!({})).await;
     }
 
     /// A token with these claims, signed with a key of its; `how` may say otherwise.

@@ -178,6 +178,29 @@ async fn no_token_but_one_that_fits_a_rule_is_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_key_is_looked_for_once_a_minute_at_most() {
+    let town = Town::new().await;
+    builder(&town).await;
+    let enter = async |by: &str| {
+        let token = town.provider.sign(claims(&town, json!({})), json!({"by": by})).await;
+        exchange(&town, "acme", "builder", &token).await.status.as_u16()
+    };
+    assert_eq!(enter("").await, 200);
+    town.provider.rotate().await;
+    for _ in 0..5 {
+        assert_eq!(enter("the newest key").await, 401);
+    }
+    assert_eq!(town.provider.requests("/jwks").await, 1);
+    town.rest.advance(Duration::from_secs(61));
+    assert_eq!((enter("the newest key").await, enter("").await), (200, 200));
+    assert_eq!(town.provider.requests("/jwks").await, 2);
+    // Names that no database takes are names of nobody.
+    for (tenant, account) in [("ac\u{0}me", "builder"), ("acme", "buil\u{0}der")] {
+        exchange(&town, tenant, account, "x").await.is_problem(401, "unauthenticated");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_let_a_program_in_can_be_taken_back_at_once() {
     let town = Town::new().await;
     let (account, rule) = builder(&town).await;
