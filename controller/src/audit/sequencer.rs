@@ -111,9 +111,7 @@ async fn sequence_batch<S: Scope>(
         return Ok(0);
     }
     let added = leaves.len() as u64;
-    for (sequence, waiting, leaf) in leaves {
-        audit_log::append(&mut write, sequence, waiting, &leaf).await?;
-    }
+    audit_log::append(&mut write, &leaves).await?;
     tree::extend(&mut write).await?;
     write.commit(now).await?;
     Ok(added)

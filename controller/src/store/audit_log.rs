@@ -1,10 +1,8 @@
 //! Rows of the audit log: the outbox that actions write, and the log that the sequencer writes.
 
-use std::collections::BTreeMap;
-
 use edgeformer_proto::ids::AuditId;
-use sqlx::Row;
 use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row};
 
 use super::{Conn, StoreError, Write, audit_subjects, parse_json, to_json};
 use crate::audit::record::Draft;
@@ -23,12 +21,8 @@ pub(crate) async fn enqueue<S: Scope>(
 ) -> Result<(), StoreError> {
     let quality = ClockQuality::of_system();
     let draft = Draft::of(write.scope().context(), intent, outcome, now, quality);
-    let mut salts = BTreeMap::new();
-    for subject in draft.subjects() {
-        if let Some(salt) = audit_subjects::salt(write, subject, now).await? {
-            salts.insert(subject.clone(), salt);
-        }
-    }
+    let subjects: Vec<_> = draft.subjects().cloned().collect();
+    let salts = audit_subjects::salts_for(write, &subjects, now).await?;
     let (record, beside) = draft.seal(&salts);
     let text = serde_json::to_string(&record).expect("a record has string keys only");
     let key = write.key();
@@ -110,36 +104,51 @@ pub async fn waiting_count<S: Scope>(conn: &mut Conn<S>) -> Result<u64, StoreErr
     Ok(row.get::<i64, _>("n").unsigned_abs())
 }
 
-/// Moves one record from the outbox to the log at `sequence`.
+/// Records moved by one statement: five values each, of which a database takes some tens of thousands.
+const MOVED_AT_ONCE: usize = 100;
+
+/// Moves records from the outbox to their places in the log. A few statements for many records: they
+/// hold the one writer that everybody waits for.
 pub async fn append<S: Scope>(
     write: &mut Write<S>,
-    sequence: u64,
-    waiting: &Waiting,
-    leaf: &Hash,
+    records: &[(u64, &Waiting, Hash)],
 ) -> Result<(), StoreError> {
     let doing = "appending to the audit log";
-    let Waiting { id, record, beside } = waiting;
-    audit_subjects::keep(write, id, beside).await?;
-    let key = write.key();
-    sqlx::query(
-        "INSERT INTO audit_log (tenant_id, sequence, id, record, leaf_sha256) \
-         VALUES ($1, $2, $3, $4, $5)",
-    )
-    .bind(key.clone())
-    .bind(sequence.cast_signed())
-    .bind(id.clone())
-    .bind(record.clone())
-    .bind(leaf.to_vec())
-    .execute(write.db())
-    .await
-    .map_err(StoreError::doing(doing))?;
-    sqlx::query("DELETE FROM audit_outbox WHERE tenant_id = $1 AND id = $2")
-        .bind(key)
-        .bind(id.clone())
-        .execute(write.db())
-        .await
-        .map_err(StoreError::doing(doing))?;
+    for some in records.chunks(MOVED_AT_ONCE) {
+        audit_subjects::keep(write, some.iter().map(|(_, waiting, _)| *waiting)).await?;
+        let key = write.key();
+        let rows = placeholders(some.len(), 4);
+        let sql = format!(
+            "WITH v (sequence, id, record, leaf_sha256) AS (VALUES {rows}) \
+             INSERT INTO audit_log (tenant_id, sequence, id, record, leaf_sha256) \
+             SELECT $1, sequence, id, record, leaf_sha256 FROM v"
+        );
+        let mut insert = sqlx::query(AssertSqlSafe(sql)).bind(key.clone());
+        for (sequence, Waiting { id, record, .. }, leaf) in some {
+            insert = insert.bind(sequence.cast_signed()).bind(id.clone());
+            insert = insert.bind(record.clone()).bind(leaf.to_vec());
+        }
+        insert.execute(write.db()).await.map_err(StoreError::doing(doing))?;
+        // By name: others commit records with older ids meanwhile.
+        let ids: Vec<String> = (2..some.len() + 2).map(|n| format!("${n}")).collect();
+        let sql =
+            format!("DELETE FROM audit_outbox WHERE tenant_id = $1 AND id IN ({})", ids.join(", "));
+        let mut delete = sqlx::query(AssertSqlSafe(sql)).bind(key);
+        for (_, waiting, _) in some {
+            delete = delete.bind(waiting.id.clone());
+        }
+        delete.execute(write.db()).await.map_err(StoreError::doing(doing))?;
+    }
     Ok(())
+}
+
+/// `($2, $3), ($4, $5)`: so many rows of so many values, after `$1`.
+pub(super) fn placeholders(rows: usize, width: usize) -> String {
+    let row = |row: usize| {
+        let values: Vec<_> = (0..width).map(|n| format!("${}", 2 + row * width + n)).collect();
+        format!("({})", values.join(", "))
+    };
+    (0..rows).map(row).collect::<Vec<_>>().join(", ")
 }
 
 /// Replaces the head if it still has `old_size` leaves. False when another controller was faster.

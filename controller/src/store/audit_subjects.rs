@@ -4,22 +4,38 @@
 use std::collections::BTreeMap;
 
 use ring::rand::{SecureRandom, SystemRandom};
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Row};
 
+use super::audit_log::{Waiting, placeholders};
 use super::{Conn, StoreError, Write, parse_json, to_json};
 use crate::audit::seal::{Beside, SALT_BYTES, Salt, Subject};
 use crate::clock::Timestamp;
 use crate::scope::Scope;
 
-/// The subject's salt, made if it has none yet; none if the subject was erased.
-pub(crate) async fn salt<S: Scope>(
+/// The salts of subjects, made where there are none yet; an erased subject has none.
+pub(crate) async fn salts_for<S: Scope>(
+    write: &mut Write<S>,
+    subjects: &[Subject],
+    now: Timestamp,
+) -> Result<BTreeMap<Subject, Salt>, StoreError> {
+    let mut known = find_salts(write, subjects).await?;
+    let missing: Vec<_> =
+        subjects.iter().filter(|one| !known.contains_key(*one)).cloned().collect();
+    if !missing.is_empty() {
+        for subject in &missing {
+            make_salt(write, subject, now).await?;
+        }
+        // Somebody else may have been faster.
+        known.extend(find_salts(write, &missing).await?);
+    }
+    Ok(known.into_iter().filter_map(|(subject, salt)| Some((subject, salt?))).collect())
+}
+
+async fn make_salt<S: Scope>(
     write: &mut Write<S>,
     subject: &Subject,
     now: Timestamp,
-) -> Result<Option<Salt>, StoreError> {
-    if let Some(known) = find_salt(write, subject).await? {
-        return Ok(known);
-    }
+) -> Result<(), StoreError> {
     let mut fresh: Salt = [0; SALT_BYTES];
     let random = SystemRandom::new().fill(&mut fresh);
     random.map_err(|_| damaged(subject, "the operating system gave no random bytes"))?;
@@ -35,27 +51,39 @@ pub(crate) async fn salt<S: Scope>(
     .execute(write.db())
     .await
     .map_err(StoreError::doing("keeping the salt of an audit subject"))?;
-    // Somebody else may have been faster.
-    Ok(find_salt(write, subject).await?.flatten())
+    Ok(())
 }
 
-/// Outer none: not known here. Inner none: erased.
-async fn find_salt<S: Scope>(
+/// Those that are known; none: erased.
+async fn find_salts<S: Scope>(
     conn: &mut Conn<S>,
-    subject: &Subject,
-) -> Result<Option<Option<Salt>>, StoreError> {
-    let key = conn.key();
-    let row = sqlx::query("SELECT salt FROM audit_subjects WHERE tenant_id = $1 AND subject = $2")
-        .bind(key)
-        .bind(subject.as_str().to_owned())
-        .fetch_optional(conn.db())
-        .await
-        .map_err(StoreError::doing("reading the salt of an audit subject"))?;
-    let Some(row) = row else { return Ok(None) };
-    let salt: Option<Vec<u8>> = row.get("salt");
-    let Some(salt) = salt else { return Ok(Some(None)) };
-    let salt = Salt::try_from(salt.as_slice()).map_err(|_| damaged(subject, "a salt's length"))?;
-    Ok(Some(Some(salt)))
+    subjects: &[Subject],
+) -> Result<BTreeMap<Subject, Option<Salt>>, StoreError> {
+    if subjects.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let places: Vec<String> = (2..subjects.len() + 2).map(|n| format!("${n}")).collect();
+    let sql = format!(
+        "SELECT subject, salt FROM audit_subjects WHERE tenant_id = $1 AND subject IN ({})",
+        places.join(", ")
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql)).bind(conn.key());
+    for subject in subjects {
+        query = query.bind(subject.as_str().to_owned());
+    }
+    let doing = StoreError::doing("reading the salts of audit subjects");
+    let rows = query.fetch_all(conn.db()).await.map_err(doing)?;
+    let mut found = BTreeMap::new();
+    for row in &rows {
+        let name: String = row.get("subject");
+        let Some(subject) = subjects.iter().find(|one| one.as_str() == name) else { continue };
+        let salt: Option<Vec<u8>> = row.get("salt");
+        let salt = salt.map(|bytes| {
+            Salt::try_from(bytes.as_slice()).map_err(|_| damaged(subject, "a salt's length"))
+        });
+        found.insert(subject.clone(), salt.transpose()?);
+    }
+    Ok(found)
 }
 
 fn damaged(subject: &Subject, what: &str) -> StoreError {
@@ -63,27 +91,31 @@ fn damaged(subject: &Subject, what: &str) -> StoreError {
     StoreError::Damaged { table: "audit_subjects", id, what: what.to_owned() }
 }
 
-/// Keeps what stands beside the record `id`, but for subjects that were erased meanwhile.
-pub(crate) async fn keep<S: Scope>(
+/// Keeps what stands beside records, but for subjects that were erased meanwhile.
+pub(crate) async fn keep<'r, S: Scope>(
     write: &mut Write<S>,
-    id: &str,
-    beside: &[Beside],
+    records: impl Iterator<Item = &'r Waiting>,
 ) -> Result<(), StoreError> {
-    for one in beside {
-        let key = write.key();
-        sqlx::query(
-            "INSERT INTO audit_beside (tenant_id, id, subject, clear_values) \
-             SELECT $1, $2, $3, $4 WHERE NOT EXISTS ( \
-               SELECT 1 FROM audit_subjects \
-               WHERE tenant_id = $1 AND subject = $3 AND salt IS NULL)",
-        )
-        .bind(key)
-        .bind(id.to_owned())
-        .bind(one.subject.as_str().to_owned())
-        .bind(to_json(&one.values))
-        .execute(write.db())
-        .await
-        .map_err(StoreError::doing("keeping what stands beside an audit record"))?;
+    let all: Vec<_> = records
+        .flat_map(|record| record.beside.iter().map(|one| (record.id.clone(), one)))
+        .collect();
+    // One record has few subjects, and the caller brings some records at a time.
+    for some in all.chunks(500) {
+        let rows = placeholders(some.len(), 3);
+        let sql = format!(
+            "WITH v (id, subject, clear_values) AS (VALUES {rows}) \
+             INSERT INTO audit_beside (tenant_id, id, subject, clear_values) \
+             SELECT $1, id, subject, clear_values FROM v WHERE NOT EXISTS ( \
+               SELECT 1 FROM audit_subjects s \
+               WHERE s.tenant_id = $1 AND s.subject = v.subject AND s.salt IS NULL)"
+        );
+        let mut insert = sqlx::query(AssertSqlSafe(sql)).bind(write.key());
+        for (id, one) in some {
+            insert = insert.bind(id.clone()).bind(one.subject.as_str().to_owned());
+            insert = insert.bind(to_json(&one.values));
+        }
+        let doing = StoreError::doing("keeping what stands beside audit records");
+        insert.execute(write.db()).await.map_err(doing)?;
     }
     Ok(())
 }
@@ -125,11 +157,12 @@ pub async fn salts<S: Scope>(
     conn: &mut Conn<S>,
     subjects: impl IntoIterator<Item = Subject>,
 ) -> Result<BTreeMap<Subject, Salt>, StoreError> {
+    let subjects: Vec<Subject> = subjects.into_iter().collect();
     let mut all = BTreeMap::new();
-    for subject in subjects {
-        if let Some(Some(salt)) = find_salt(conn, &subject).await? {
-            all.insert(subject, salt);
-        }
+    // A page of records has a few hundred at most; the database takes more, but not any number.
+    for some in subjects.chunks(500) {
+        let found = find_salts(conn, some).await?;
+        all.extend(found.into_iter().filter_map(|(subject, salt)| Some((subject, salt?))));
     }
     Ok(all)
 }
