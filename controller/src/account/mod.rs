@@ -14,7 +14,7 @@ use edgeformer_proto::ids::UserId;
 use edgeformer_proto::token::{Kind, Token};
 use serde_json::{Value, json};
 
-use crate::admin::validate;
+use crate::admin::validate::{self, check_roles};
 use crate::app::App;
 use crate::audit::{Intent, Resource};
 use crate::clock::Timestamp;
@@ -113,22 +113,6 @@ pub struct Edit {
     pub active: Option<bool>,
     /// Its own roles.
     pub roles: Option<BTreeSet<Role>>,
-}
-
-fn refuse_owner() -> AppError {
-    let message = "only an owner can make owners or change one: ask one, or choose another role";
-    AppError::Denied(message.to_owned())
-}
-
-/// Nobody gives, or takes by changing who has them, roles that they could not give.
-pub(crate) fn check_roles<'a>(
-    scope: &TenantScope,
-    roles: impl IntoIterator<Item = &'a Role>,
-) -> Result<(), AppError> {
-    match roles.into_iter().all(|role| scope.may_give(*role)) {
-        true => Ok(()),
-        false => Err(refuse_owner()),
-    }
 }
 
 /// Makes a user without a password, with an invitation to set one. The invitation is in the result and

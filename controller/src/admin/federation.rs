@@ -7,7 +7,8 @@ use edgeformer_proto::ids::{FederationRuleId, ServiceAccountId};
 use serde_json::{Value, json};
 
 use super::identity_providers::check_issuer;
-use super::service_accounts::{self, check_roles};
+use super::service_accounts;
+use super::validate::check_roles;
 use crate::app::App;
 use crate::audit::{Intent, Resource};
 use crate::error::AppError;

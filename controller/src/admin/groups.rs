@@ -6,8 +6,7 @@ use std::collections::BTreeSet;
 use edgeformer_proto::ids::{GroupId, UserId};
 use serde_json::{Value, json};
 
-use super::service_accounts::check_roles;
-use super::validate;
+use super::validate::{self, check_roles};
 use crate::app::App;
 use crate::audit::{Intent, Resource};
 use crate::error::AppError;

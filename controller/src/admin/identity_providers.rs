@@ -7,6 +7,7 @@ use edgeformer_proto::ids::IdentityProviderId;
 use serde_json::{Value, json};
 
 use super::policies::check_name;
+use super::validate::check_roles;
 use crate::app::App;
 use crate::audit::{Intent, Resource};
 use crate::error::AppError;
@@ -213,13 +214,9 @@ fn described(provider: &IdentityProvider) -> Value {
     })
 }
 
-/// Nobody maps groups to roles that they could not give.
-fn check_roles(scope: &TenantScope, settings: &Settings) -> Result<(), AppError> {
-    let names = settings.role_mapping.values().flatten();
-    match names.filter_map(|name| Role::parse(name)).all(|role| scope.may_give(role)) {
-        true => Ok(()),
-        false => Err(AppError::Denied("you cannot give a role that this mapping gives".into())),
-    }
+/// The roles that groups are mapped to.
+fn given(settings: &Settings) -> Vec<Role> {
+    settings.role_mapping.values().flatten().filter_map(|name| Role::parse(name)).collect()
 }
 
 fn name_taken(name: &str) -> AppError {
@@ -262,7 +259,7 @@ pub async fn create(
         updated_at: now,
     };
     new.apply(app, &mut provider)?;
-    check_roles(scope, &provider.settings)?;
+    check_roles(scope, &given(&provider.settings))?;
     let resource = Resource::new("identity_provider", provider.id).named(provider.name.clone());
     let intent = Intent::new(Action::IdentityProviderCreate, resource)
         .changes(json!(null), described(&provider));
@@ -327,7 +324,7 @@ pub async fn update(
     let mut provider = before.clone();
     let new_secret = edit.client_secret.is_some();
     edit.apply(app, &mut provider)?;
-    check_roles(scope, &provider.settings)?;
+    check_roles(scope, &given(&provider.settings))?;
     match rows::update(&mut write, &provider, revision, now).await {
         Ok(true) => {}
         Ok(false) => {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use edgeformer_proto::ids::ServiceAccountId;
 use serde_json::{Value, json};
 
-use super::validate;
+use super::validate::{self, check_roles};
 use crate::app::App;
 use crate::audit::{Intent, Resource};
 use crate::error::AppError;
@@ -24,21 +24,6 @@ pub struct Edit {
     pub roles: Option<BTreeSet<Role>>,
     /// Whether its tokens work.
     pub active: Option<bool>,
-}
-
-/// Refuses to give roles, or to change who has them, that the caller could not give.
-pub fn check_roles<'a>(
-    scope: &TenantScope,
-    roles: impl IntoIterator<Item = &'a Role>,
-) -> Result<(), AppError> {
-    match roles.into_iter().find(|role| !scope.may_give(**role)) {
-        None => Ok(()),
-        Some(role) => Err(AppError::Denied(format!(
-            "you cannot give or change the role {}: it opens more than you have yourself; ask an \
-             owner, or choose another role",
-            role.as_str()
-        ))),
-    }
 }
 
 fn described(account: &ServiceAccount) -> Value {

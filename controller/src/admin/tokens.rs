@@ -91,7 +91,6 @@ async fn check_rights(
     scopes: Option<&TokenScopes>,
 ) -> Result<(), AppError> {
     let scope = write.scope().clone();
-    let narrow = "your token is narrowed: it makes only tokens that are narrowed as much";
     let roles = match stands_for {
         StandsFor::Itself(role) => BTreeSet::from([role]),
         StandsFor::Account(id) => {
@@ -103,15 +102,14 @@ async fn check_rights(
             account.roles
         }
     };
-    if scope.scopes().is_some() && roles.iter().any(|role| !scope.may_give_narrowed(*role, scopes))
-    {
-        return Err(AppError::Denied(narrow.to_owned()));
+    let wider = roles.iter().find(|role| !scope.may_give_narrowed(**role, scopes));
+    match (wider, scope.scopes()) {
+        (None, _) => Ok(()),
+        (Some(_), Some(_)) => Err(AppError::Denied(
+            "your token is narrowed: it makes only tokens that are narrowed as much".to_owned(),
+        )),
+        (Some(_), None) => validate::check_roles(&scope, &roles),
     }
-    if roles.iter().all(|role| scope.may_give_narrowed(*role, scopes)) {
-        return Ok(());
-    }
-    let message = "only an owner can make owners: ask one, or choose another role";
-    Err(AppError::Denied(message.to_owned()))
 }
 
 /// A life in seconds, bounded.

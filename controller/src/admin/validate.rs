@@ -1,8 +1,10 @@
-//! Limits on what people name and label. Everything stored passes one of these.
+//! Limits on what people name, label and give. Everything stored passes one of these.
 
 use std::collections::BTreeMap;
 
 use crate::error::AppError;
+use crate::policy::Role;
+use crate::scope::TenantScope;
 
 /// Longest name, in characters.
 pub const MAX_NAME_CHARS: usize = 100;
@@ -22,6 +24,21 @@ pub fn name(field: &str, text: &str) -> Result<String, AppError> {
         return Err(AppError::invalid(field, "a name has no line breaks or control characters"));
     }
     Ok(text.to_owned())
+}
+
+/// Nobody gives roles that they do not have the right to give, nor takes them by changing who has them.
+pub fn check_roles<'a>(
+    scope: &TenantScope,
+    roles: impl IntoIterator<Item = &'a Role>,
+) -> Result<(), AppError> {
+    match roles.into_iter().find(|role| !scope.may_give(**role)) {
+        None => Ok(()),
+        Some(role) => Err(AppError::Denied(format!(
+            "you cannot give or change the role {}: it opens more than you have yourself; ask an \
+             owner, or choose another role",
+            role.as_str()
+        ))),
+    }
 }
 
 /// A map of labels.

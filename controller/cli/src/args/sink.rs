@@ -41,7 +41,7 @@ Examples:
         #[arg(long, value_name = "FILE")]
         receiver_ca: Option<PathBuf>,
     },
-    /// Send nothing for now
+    /// Stop sending until it is started again; its place in the log is kept
     #[command(after_help = "\
 Examples:
   edgeformer audit sink stop 0198c0de-0000-7000-8000-000000000001")]
