@@ -221,6 +221,11 @@ impl TenantScope {
         asker.is_some_and(|asker| asker.may_give_narrowed(role, scopes))
     }
 
+    /// Whether the roles of who acts could give `role`, whatever its token is narrowed to.
+    pub fn role_may_give(&self, role: Role) -> bool {
+        self.context.asker.as_ref().is_some_and(|asker| asker.role_may_give(role))
+    }
+
     /// What the acting token is narrowed to.
     pub fn scopes(&self) -> Option<&TokenScopes> {
         self.context.asker.as_ref()?.principal.scopes.as_ref()

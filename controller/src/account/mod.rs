@@ -14,7 +14,7 @@ use edgeformer_proto::ids::UserId;
 use edgeformer_proto::token::{Kind, Token};
 use serde_json::{Value, json};
 
-use crate::admin::validate::{self, check_roles};
+use crate::admin::validate::{self, check_person, check_roles};
 use crate::app::App;
 use crate::audit::{Intent, Resource};
 use crate::clock::Timestamp;
@@ -219,7 +219,8 @@ pub async fn update(
     }
     user.active = edit.active.unwrap_or(user.active);
     user.roles = edit.roles.unwrap_or(user.roles);
-    check_roles(scope, before.roles.union(&user.roles))?;
+    check_person(&mut write, scope, &before).await?;
+    check_roles(scope, &user.roles)?;
     if !users::update(&mut write, &user, revision).await? {
         let current = before.revision;
         return Err(AppError::Stale { kind: "user", id: id.to_string(), current });
@@ -244,7 +245,7 @@ pub async fn invite(
     let mut write = app.store.write(scope, intent).await?;
     let user = existing(&mut write, id).await?;
     // Whoever sets a password is the user from then on.
-    check_roles(scope, &user.roles)?;
+    check_person(&mut write, scope, &user).await?;
     if user.source != Source::Local {
         let detail = "this user logs in at an identity provider and has no password here";
         return Err(AppError::conflict("no_password", detail));

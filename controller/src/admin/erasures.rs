@@ -7,7 +7,7 @@ use edgeformer_proto::ids::UserId;
 use serde_json::json;
 
 use super::privacy::id_of;
-use super::validate::check_roles;
+use super::validate::check_person;
 use crate::app::App;
 use crate::audit::retention::refuse_under_hold;
 use crate::audit::seal::Subject;
@@ -123,7 +123,7 @@ async fn check(
     if let ("user", Ok(user)) = (kind, id.parse::<UserId>())
         && let Some(user) = users::get(conn, user).await?
     {
-        check_roles(scope, &user.roles)?;
+        check_person(conn, scope, &user).await?;
     }
     Ok(())
 }

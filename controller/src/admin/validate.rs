@@ -1,10 +1,14 @@
 //! Limits on what people name, label and give. Everything stored passes one of these.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use edgeformer_proto::ids::UserId;
 
 use crate::error::AppError;
 use crate::policy::Role;
 use crate::scope::TenantScope;
+use crate::store::Conn;
+use crate::store::users::{self, User};
 
 /// Longest name, in characters.
 pub const MAX_NAME_CHARS: usize = 100;
@@ -36,6 +40,52 @@ pub fn check_roles<'a>(
         Some(role) => Err(AppError::Denied(format!(
             "you cannot give or change the role {}: it opens more than you have yourself; ask an \
              owner, or choose another role",
+            role.as_str()
+        ))),
+    }
+}
+
+/// Nobody changes, takes over or removes somebody who is more than they could make of anybody, be it by
+/// roles of their own or by a group's.
+pub async fn check_person(
+    conn: &mut Conn<TenantScope>,
+    scope: &TenantScope,
+    user: &User,
+) -> Result<(), AppError> {
+    check_roles(scope, &all_roles(conn, user.id, &user.roles).await?)
+}
+
+/// What somebody is by themselves and by groups.
+async fn all_roles(
+    conn: &mut Conn<TenantScope>,
+    user: UserId,
+    own: &BTreeSet<Role>,
+) -> Result<BTreeSet<Role>, AppError> {
+    let (by_group, _) = users::groups(conn, user).await?;
+    Ok(own.union(&by_group).copied().collect())
+}
+
+/// The same of a person whom an identity provider looks after, by the role of its token: what that is
+/// narrowed to says what it does, not to whom.
+pub async fn check_provided_person(
+    conn: &mut Conn<TenantScope>,
+    scope: &TenantScope,
+    user: UserId,
+) -> Result<(), AppError> {
+    let own = users::get(conn, user).await?.map(|user| user.roles).unwrap_or_default();
+    check_provided(scope, &all_roles(conn, user, &own).await?)
+}
+
+/// The same of a group's roles.
+pub fn check_provided<'a>(
+    scope: &TenantScope,
+    roles: impl IntoIterator<Item = &'a Role>,
+) -> Result<(), AppError> {
+    match roles.into_iter().find(|role| !scope.role_may_give(**role)) {
+        None => Ok(()),
+        Some(role) => Err(AppError::Denied(format!(
+            "the provider's token cannot look after whom a group or an admin made {0}, nor give that: \
+             its own role opens less; make it a token with a role that may give {0}",
             role.as_str()
         ))),
     }

@@ -69,7 +69,13 @@ pub(super) async fn guard(
     // A refusal about the thing itself comes from the handler, and is recorded like any other.
     let recorder = granted.clone();
     let response = run(&app, action, granted, request, next).await?;
-    let Some(refused) = refused_by(&response) else { return Ok(response) };
+    let Some(refused) = refused_by(&response) else {
+        if let Some(why) = denied_by(&response) {
+            let intent = Intent::new(action, Resource::new("route", &info.path)).because(why);
+            record(&app, &recorder, intent).await?;
+        }
+        return Ok(response);
+    };
     record_refusal(&app, &recorder, &refused).await?;
     match (refused.needed, &recorder, identified) {
         (Some(_), Granted::Tenant(scope), Some(identified)) => {
@@ -157,6 +163,13 @@ async fn record_refusal(app: &App, recorder: &Granted, refused: &Refused) -> Res
     let intent = Intent::new(refused.action, resource.named(refused.facts.describe()))
         .because(refused.why.clone());
     record(app, recorder, intent).await
+}
+
+/// Why a use-case refused for a reason of its own, such as giving more than one has. Such reasons name
+/// roles and rules, and nobody.
+fn denied_by(response: &Response) -> Option<String> {
+    let problem = response.extensions().get::<Problem>()?;
+    (problem.status == StatusCode::FORBIDDEN).then(|| problem.detail.clone())
 }
 
 /// Records a refusal in the log of whoever was refused.

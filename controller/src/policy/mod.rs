@@ -216,7 +216,9 @@ impl Asker {
         }
     }
 
-    fn role_may_give(&self, role: Role) -> bool {
+    /// The same by its roles alone, whatever its token is narrowed to: for what a token is narrowed
+    /// to do with the roles of others, which is looking after them for an identity provider.
+    pub fn role_may_give(&self, role: Role) -> bool {
         let own = &self.principal.roles;
         match role {
             Role::Installation => false,

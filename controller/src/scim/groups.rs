@@ -188,6 +188,7 @@ pub async fn change(
     if if_match.is_some_and(|revision| revision != before.revision) {
         return Err(stale().into());
     }
+    check_rights(&mut write, scope, id).await?;
     let (mut group, mut moves) = (before.clone(), Moves::default());
     match change {
         Change::Replace(resource) => {
@@ -230,12 +231,23 @@ pub async fn delete(
         let current = group.revision;
         return Err(AppError::Stale { kind: "group", id: id.to_string(), current }.into());
     }
+    check_rights(&mut write, scope, id).await?;
     members::delete(&mut write, id).await?;
     write.resource(audit::Resource::new("group", id).named(group.name.clone()));
     write.changes(json!({"name": group.name}), json!(null));
     write.commit(app.now()).await?;
     app.nudges.audit.notify_one();
     Ok(())
+}
+
+/// Who is put in gets the group's roles, and who is taken out loses them.
+async fn check_rights(
+    conn: &mut Conn<TenantScope>,
+    scope: &TenantScope,
+    id: GroupId,
+) -> Result<(), AppError> {
+    let roles = members::get(conn, id).await?.map(|group| group.roles).unwrap_or_default();
+    validate::check_provided(scope, &roles)
 }
 
 async fn add(

@@ -10,7 +10,7 @@ use super::resource::{self, Resource, View, text};
 use super::schema::Type;
 use super::{ScimError, Window, Wrong};
 use crate::account::{NewUser, email};
-use crate::admin::validate::MAX_NAME_CHARS;
+use crate::admin::validate::{MAX_NAME_CHARS, check_provided_person};
 use crate::app::App;
 use crate::audit::{self, Intent};
 use crate::clock::Timestamp;
@@ -207,6 +207,7 @@ pub async fn change(
     if if_match.is_some_and(|revision| revision != person.revision) {
         return Err(stale().into());
     }
+    check_provided_person(&mut write, scope, id).await?;
     let after = match change {
         Change::Replace(resource) => resource,
         Change::Patch(operations) => {
@@ -249,6 +250,7 @@ pub async fn delete(
         let current = person.revision;
         return Err(AppError::Stale { kind: "user", id: id.to_string(), current }.into());
     }
+    check_provided_person(&mut write, scope, id).await?;
     let old = derived(&profile(&person)?)?;
     users::delete(&mut write, id).await?;
     write.resource(resource_of(id, &old.user_name));

@@ -7,6 +7,7 @@ mod attacks;
 mod audit;
 mod audit_proofs;
 mod document;
+mod escalation;
 mod generated;
 mod idempotency;
 mod isolation;
