@@ -76,6 +76,7 @@ pub async fn ask(
         write.rollback().await?;
         return Ok(open);
     }
+    let behind = lineage(&mut write, &subject).await?.unwrap_or_default();
     let approval = Approval {
         id,
         action: refused.action,
@@ -83,6 +84,7 @@ pub async fn ask(
         request: request.line.clone(),
         request_sha256: request.sha256,
         requested_by: subject,
+        requested_behind: behind,
         requested_by_name: principal.name.clone(),
         justification: request.justification.clone().unwrap_or_default(),
         needed,
@@ -159,13 +161,10 @@ pub async fn sign(
     let approval = existing(&mut write, id).await?;
     let signer = principal.subject.to_string();
     check_open(&approval, now)?;
-    if one_hand(&mut write, &signer, &approval.requested_by).await? {
-        let message = "who asked for an approval cannot sign it, nor can a token that they made or \
-                       who made the token that asked: another person has to";
-        return Err(AppError::Denied(message.to_owned()));
-    }
+    let signer_behind = check_hands(&mut write, &approval, &signer, meaning).await?;
     let signature = Signature {
         signer,
+        signer_behind,
         signer_name: principal.name.clone(),
         method: principal.authentication.method.as_str().to_owned(),
         meaning,
@@ -199,24 +198,56 @@ pub async fn sign(
     get(app, scope, id).await
 }
 
+/// Refuses whoever asked, and who would sign a second time through something of theirs. Returns who
+/// stands behind the signer.
+async fn check_hands(
+    conn: &mut Conn<TenantScope>,
+    approval: &Approval,
+    signer: &str,
+    meaning: Meaning,
+) -> Result<BTreeSet<String>, AppError> {
+    let own = "who asked for an approval cannot sign it, nor can a token that they made or who made the \
+               token that asked: another person has to";
+    let refused = |message: &str| AppError::Denied(message.to_owned());
+    let asked = &approval.requested_by;
+    // As it was then and as it is now: what was revoked meanwhile counts, and what was made too.
+    let (Some(behind), Some(mut behind_asked)) =
+        (lineage(conn, signer).await?, lineage(conn, asked).await?)
+    else {
+        return Err(refused(own));
+    };
+    behind_asked.extend(approval.requested_behind.iter().cloned());
+    if one_hand(conn, (signer, &behind), (asked, &behind_asked)).await? {
+        return Err(refused(own));
+    }
+    if meaning != Meaning::Approved {
+        return Ok(behind);
+    }
+    for other in approvals::signatures(conn, approval.id).await? {
+        let same = other.signer == signer || other.meaning != Meaning::Approved;
+        if !same && one_hand(conn, (signer, &behind), (&other.signer, &other.signer_behind)).await?
+        {
+            let message = "the person who approved it before you may be you, through a token or an \
+                           account that one made for the other: another person has to sign";
+            return Err(refused(message));
+        }
+    }
+    Ok(behind)
+}
+
 /// Whether one person can have both in hand: one made the other, by itself or through other tokens, or
-/// the same person made both.
+/// the same person made both. Each comes with who stands behind it.
 async fn one_hand(
     conn: &mut Conn<TenantScope>,
-    signer: &str,
-    requester: &str,
+    (one, behind_one): (&str, &BTreeSet<String>),
+    (other, behind_other): (&str, &BTreeSet<String>),
 ) -> Result<bool, AppError> {
-    let (Some(behind_signer), Some(behind_requester)) =
-        (lineage(conn, signer).await?, lineage(conn, requester).await?)
-    else {
-        return Ok(true);
-    };
-    if behind_signer.contains(requester) || behind_requester.contains(signer) {
+    if behind_one.contains(other) || behind_other.contains(one) {
         return Ok(true);
     }
     // Tokens have a common maker where all come from the tenant's first; people who share a person do
     // not exist.
-    for common in behind_signer.intersection(&behind_requester) {
+    for common in behind_one.intersection(behind_other) {
         if let Ok(id) = common.parse()
             && users::get(conn, id).await?.is_some()
         {

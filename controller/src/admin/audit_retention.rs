@@ -70,7 +70,7 @@ async fn change<S: Scope>(
     let now = app.now();
     let intent = Intent::new(action, Resource::new("audit_log", scope.key()));
     let mut write = app.store.write(scope, intent).await?;
-    let before = audit_retention::get(&mut write).await?;
+    let before = audit_retention::locked(&mut write).await?;
     let mut after = before.clone();
     edit(&mut after, scope)?;
     if after == before {

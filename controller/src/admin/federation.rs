@@ -13,7 +13,7 @@ use crate::app::App;
 use crate::audit::{Intent, Resource};
 use crate::error::AppError;
 use crate::policy::Action;
-use crate::scope::TenantScope;
+use crate::scope::{Scope, TenantScope};
 use crate::store::Write;
 use crate::store::federation_rules::{self as rows, FederationRule};
 
@@ -98,6 +98,7 @@ pub async fn create(
         issuer: new.issuer,
         audience: new.audience,
         conditions: new.conditions,
+        created_by: scope.context().actor.id.clone(),
         created_at: app.now(),
     };
     rows::insert(&mut write, &rule).await?;

@@ -81,6 +81,7 @@ pub(super) async fn guard(
         (Some(_), Granted::Tenant(scope), Some(identified)) => {
             Err(consent::ask(&app, scope, &principal, &refused, &identified).await?)
         }
+        (Some(_), Granted::Tenant(_), None) => Err(consent::unnamed(&refused)),
         _ => Ok(response),
     }
 }

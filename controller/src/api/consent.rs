@@ -18,6 +18,9 @@ use crate::scope::TenantScope;
 /// The id of the approval that a repeated request goes by.
 pub const HEADER: HeaderName = HeaderName::from_static("x-edgeformer-approval");
 
+const NEEDS_DIGEST: &str = "a publication that others consent to names its file: send the header \
+                            `Digest: sha-256=<base64>`, with the first request and with the repeated one";
+
 /// What identifies the request, if its action can need consent. The body is read for that, but for a
 /// publication's: there the `Digest` header stands for it.
 pub(super) async fn identify(
@@ -30,8 +33,12 @@ pub(super) async fn identify(
     }
     let (parts, body) = request.into_parts();
     let (body, identifying) = if action == Action::VersionPublish {
-        let digest = parts.headers.get("digest").map(|value| value.as_bytes().to_vec());
-        (body, digest.unwrap_or_default())
+        // Without it, consent to one file would be consent to any.
+        let Some(digest) = parts.headers.get("digest").map(|value| value.as_bytes().to_vec())
+        else {
+            return Ok((Request::from_parts(parts, body), None));
+        };
+        (body, digest)
     } else {
         let bytes = to_bytes(body, MAX_JSON_BYTES).await.map_err(|_| {
             let detail = format!("the body is longer than {MAX_JSON_BYTES} bytes or was cut off");
@@ -56,10 +63,11 @@ pub(super) async fn brought(
     header: Option<HeaderValue>,
     identified: Option<&use_case::Request>,
 ) -> Result<Option<Approved>, Problem> {
-    let (Some(value), Some(identified), Some(tenant)) = (header, identified, principal.tenant)
-    else {
-        return Ok(None);
-    };
+    let (Some(value), Some(tenant)) = (header, principal.tenant) else { return Ok(None) };
+    if action == Action::VersionPublish && identified.is_none() {
+        return Err(AppError::invalid("Digest", NEEDS_DIGEST).into());
+    }
+    let Some(identified) = identified else { return Ok(None) };
     let id: ApprovalId =
         value.to_str().ok().and_then(|text| text.parse().ok()).ok_or_else(|| {
             AppError::invalid("X-Edgeformer-Approval", "it must be an approval's id")
@@ -67,6 +75,13 @@ pub(super) async fn brought(
     let scope = TenantScope::system(tenant, "approval");
     let found = use_case::bring(app, &scope, principal, id, action, &identified.sha256).await;
     Ok(Some(found?))
+}
+
+/// Says what a request lacks that would be held back for others' consent, and names nothing to consent
+/// to.
+pub(super) fn unnamed(refused: &Refused) -> Problem {
+    let detail = format!("{refused}. {NEEDS_DIGEST}");
+    Problem::new(StatusCode::FORBIDDEN, "approval_required", detail)
 }
 
 /// Opens an approval for a request that was held back, and says how to go on.

@@ -13,7 +13,7 @@ use crate::error::AppError;
 use crate::policy::Action;
 use crate::scope::{InstallationScope, Scope, TenantScope};
 use crate::store::audit_retention::{self, Hold};
-use crate::store::{Conn, StoreError, tenants};
+use crate::store::{StoreError, Write, tenants};
 
 /// Records deleted in one transaction, so that other writers are not held up.
 const BATCH: i64 = 2_000;
@@ -29,9 +29,10 @@ pub fn cut(keep_days: u32, now: Timestamp) -> Timestamp {
     now.minus(DAY * keep_days)
 }
 
-/// Refuses a deletion from a log that is under hold.
-pub async fn refuse_under_hold<S: Scope>(conn: &mut Conn<S>) -> Result<(), AppError> {
-    match audit_retention::get(conn).await?.hold {
+/// Refuses a deletion from a log that is under hold. A hold that is set meanwhile waits for the end of
+/// `write`: once it is said to hold, nothing goes any more.
+pub async fn refuse_under_hold<S: Scope>(write: &mut Write<S>) -> Result<(), AppError> {
+    match audit_retention::locked(write).await?.hold {
         None => Ok(()),
         Some(Hold { reason, by, at }) => {
             let since = at.rfc3339();

@@ -172,15 +172,17 @@ pub async fn get<S: Scope>(
     row.as_ref().map(read).transpose()
 }
 
-/// Who made a token, or the tokens of a service account that still work: subjects' ids.
+/// Who made a token, or what still gets in as a service account, tokens and trust rules: subjects' ids.
 pub async fn makers<S: Scope>(
     conn: &mut Conn<S>,
     subject: &str,
 ) -> Result<Vec<String>, StoreError> {
     let key = conn.key();
     let rows = sqlx::query(
-        "SELECT DISTINCT created_by FROM api_tokens WHERE tenant_id = $1 \
-         AND (id = $2 OR (service_account_id = $2 AND revoked_at_us IS NULL))",
+        "SELECT created_by FROM api_tokens WHERE tenant_id = $1 \
+         AND (id = $2 OR (service_account_id = $2 AND revoked_at_us IS NULL)) \
+         UNION SELECT created_by FROM federation_rules \
+         WHERE tenant_id = $1 AND service_account_id = $2",
     )
     .bind(key)
     .bind(subject.to_owned())

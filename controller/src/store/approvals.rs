@@ -1,5 +1,7 @@
 //! Requests that need other people's consent, and the signatures on them.
 
+use std::collections::BTreeSet;
+
 use edgeformer_proto::ids::ApprovalId;
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -80,6 +82,8 @@ pub struct Approval {
     pub request_sha256: [u8; 32],
     /// Subject's id.
     pub requested_by: String,
+    /// The subject with everybody who could act as it then.
+    pub requested_behind: BTreeSet<String>,
     /// For people.
     pub requested_by_name: String,
     /// Why; empty if it was not said.
@@ -99,6 +103,8 @@ pub struct Approval {
 pub struct Signature {
     /// Subject's id.
     pub signer: String,
+    /// The subject with everybody who could act as it then.
+    pub signer_behind: BTreeSet<String>,
     /// Printed name.
     pub signer_name: String,
     /// How the signer proved who they are.
@@ -123,6 +129,7 @@ fn read(row: &AnyRow) -> Result<Approval, StoreError> {
         request: text("request"),
         request_sha256: hash.try_into().map_err(|_| damaged("request_sha256"))?,
         requested_by: text("requested_by"),
+        requested_behind: parse_json("approvals", &id, &text("requested_behind"))?,
         requested_by_name: text("requested_by_name"),
         justification: text("justification"),
         needed: u32::try_from(row.get::<i64, _>("needed")).map_err(|_| damaged("needed"))?,
@@ -139,7 +146,8 @@ pub async fn insert(write: &mut Write<TenantScope>, new: &Approval) -> Result<()
     sqlx::query(
         "INSERT INTO approvals (tenant_id, id, action, facts, request, request_sha256, \
          requested_by, requested_by_name, justification, needed, state, created_at_us, \
-         expires_at_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+         expires_at_us, requested_behind) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
     )
     .bind(key)
     .bind(new.id.to_string())
@@ -154,6 +162,7 @@ pub async fn insert(write: &mut Write<TenantScope>, new: &Approval) -> Result<()
     .bind(new.state.as_str())
     .bind(new.created_at.0)
     .bind(new.expires_at.0)
+    .bind(to_json(&new.requested_behind))
     .execute(write.db())
     .await
     .map_err(StoreError::doing("keeping a request for approval"))?;
@@ -247,7 +256,8 @@ pub async fn sign(
     let key = write.key();
     sqlx::query(
         "INSERT INTO approval_signatures (tenant_id, approval_id, signer, signer_name, method, \
-         meaning, comment, signed_at_us) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+         meaning, comment, signed_at_us, signer_behind) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(key)
     .bind(id.to_string())
@@ -257,6 +267,7 @@ pub async fn sign(
     .bind(signature.meaning.as_str())
     .bind(signature.comment.clone())
     .bind(signature.signed_at.0)
+    .bind(to_json(&signature.signer_behind))
     .execute(write.db())
     .await
     .map_err(StoreError::doing("signing an approval"))?;
@@ -270,7 +281,7 @@ pub async fn signatures(
 ) -> Result<Vec<Signature>, StoreError> {
     let key = conn.key();
     let rows = sqlx::query(
-        "SELECT signer, signer_name, method, meaning, comment, signed_at_us \
+        "SELECT signer, signer_behind, signer_name, method, meaning, comment, signed_at_us \
          FROM approval_signatures WHERE tenant_id = $1 AND approval_id = $2 \
          ORDER BY signed_at_us, signer",
     )
@@ -284,6 +295,11 @@ pub async fn signatures(
             let meaning: String = row.get("meaning");
             Ok(Signature {
                 signer: row.get("signer"),
+                signer_behind: parse_json(
+                    "approval_signatures",
+                    &id.to_string(),
+                    &row.get::<String, _>("signer_behind"),
+                )?,
                 signer_name: row.get("signer_name"),
                 method: row.get("method"),
                 meaning: Meaning::parse(&meaning).ok_or_else(|| StoreError::Damaged {

@@ -51,6 +51,25 @@ pub async fn get<S: Scope>(conn: &mut Conn<S>) -> Result<Retention, StoreError> 
     })
 }
 
+/// The same, and nobody changes it before `write` ends: who reads it to decide on a change or a deletion
+/// would else decide on what another transaction is just changing.
+pub async fn locked<S: Scope>(write: &mut Write<S>) -> Result<Retention, StoreError> {
+    for sql in [
+        "INSERT INTO audit_retention \
+           (tenant_id, keep_days, deleted_to, hold_reason, hold_by, hold_at_us) \
+         VALUES ($1, NULL, 0, '', '', NULL) ON CONFLICT (tenant_id) DO NOTHING",
+        "UPDATE audit_retention SET deleted_to = deleted_to WHERE tenant_id = $1",
+    ] {
+        let key = write.key();
+        sqlx::query(sql)
+            .bind(key)
+            .execute(write.db())
+            .await
+            .map_err(StoreError::doing("locking the retention of the audit log"))?;
+    }
+    get(write).await
+}
+
 /// Replaces period and hold; how far texts were deleted stays.
 pub async fn put<S: Scope>(write: &mut Write<S>, to: &Retention) -> Result<(), StoreError> {
     let key = write.key();

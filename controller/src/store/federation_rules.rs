@@ -23,6 +23,8 @@ pub struct FederationRule {
     pub audience: String,
     /// Patterns by claim: all must fit.
     pub conditions: BTreeMap<String, String>,
+    /// Who made it: subject's id.
+    pub created_by: String,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -34,6 +36,7 @@ fn read(row: &AnyRow) -> Result<FederationRule, StoreError> {
         issuer: row.get("issuer"),
         audience: row.get("audience"),
         conditions: parse_json("federation_rules", &id, &row.get::<String, _>("conditions"))?,
+        created_by: row.get("created_by"),
         created_at: Timestamp(row.get("created_at_us")),
         id: parse_id("federation_rules", &id)?,
     })
@@ -47,7 +50,7 @@ pub async fn insert(
     let key = write.key();
     sqlx::query(
         "INSERT INTO federation_rules (tenant_id, id, service_account_id, issuer, audience, \
-         conditions, created_at_us) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+         conditions, created_at_us, created_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(key)
     .bind(rule.id.to_string())
@@ -56,6 +59,7 @@ pub async fn insert(
     .bind(rule.audience.clone())
     .bind(to_json(&rule.conditions))
     .bind(rule.created_at.0)
+    .bind(rule.created_by.clone())
     .execute(write.db())
     .await
     .map_err(StoreError::doing("adding a trust rule"))?;

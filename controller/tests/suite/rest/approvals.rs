@@ -240,3 +240,80 @@ async fn a_person_does_not_sign_what_their_own_program_asked_for() {
     }
     assert_eq!(office.sign(&grace, &id, "approved").await.status, 200);
 }
+
+/// Two approvals are those of two people: not of one who signs again through a token of their own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_person_is_not_two_by_signing_with_what_they_made() {
+    let office = Office::with(TWO).await;
+    let rest = &office.rest;
+    let (ada, grace) = (office.person("Ada", "admin").await, office.person("Grace", "admin").await);
+    let body = json!({ "name": "hand", "role": "admin" });
+    let hand = rest.post(&grace, "/api/v1/tokens", body).await.text("token");
+    let press = device(rest, &office.tenant, "press").await;
+    let held = rest.post(&ada, &format!("/api/v1/devices/{press}/revoke"), json!({})).await;
+    let id = held.text("approval_id");
+    assert_eq!(office.sign(&grace, &id, "approved").await.status, 200);
+    let refused = office.sign(&hand, &id, "approved").await;
+    refused.is_problem(403, "forbidden");
+    assert!(refused.text("detail").contains("before you"), "{refused:?}");
+    let linus = office.person("Linus", "admin").await;
+    assert_eq!(office.sign(&linus, &id, "approved").await.body["approved"], 2);
+}
+
+/// What got a program in when it asked counts, also when it was taken back before the signature; and so
+/// does a trust rule, by which a pipeline gets in without a token.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn revoking_what_asked_makes_nobody_a_second_person() {
+    let office = Office::with(ONE).await;
+    let rest = &office.rest;
+    let (ada, grace) = (office.person("Ada", "admin").await, office.person("Grace", "admin").await);
+    let body = json!({"name": "builder", "roles": ["admin"]});
+    let account = rest.post(&office.owner, "/api/v1/service-accounts", body).await.text("id");
+    let make = async |maker: &str, name: &str| {
+        let body = json!({"name": name, "service_account_id": account});
+        let made = rest.post(maker, "/api/v1/tokens", body).await;
+        (made.text("id"), made.text("token"))
+    };
+    let (token, program) = make(&ada, "ci").await;
+    let held = rest.post(&program, "/api/v1/enrolment-tokens", json!({"uses": 50})).await;
+    let id = held.text("approval_id");
+    let bearer = format!("Bearer {ada}");
+    let path = format!("/api/v1/tokens/{token}");
+    let gone = rest.send(Method::DELETE, &path, &[("authorization", &bearer)], None).await;
+    assert_eq!(gone.status, 204, "{gone:?}");
+    office.sign(&ada, &id, "approved").await.is_problem(403, "forbidden");
+    assert_eq!(office.sign(&grace, &id, "approved").await.status, 200);
+
+    let rule = json!({"issuer": "https://ci.example.com", "audience": "edgeformer",
+        "conditions": {"sub": "repo:grace/*"}});
+    let path = format!("/api/v1/service-accounts/{account}/trust");
+    let made = rest.post(&grace, &path, rule).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let asked = rest.post(&grace, "/api/v1/enrolment-tokens", json!({"uses": 60})).await;
+    let (_, other) = make(&office.owner, "other").await;
+    office.sign(&other, &asked.text("approval_id"), "approved").await.is_problem(403, "forbidden");
+}
+
+/// Consent to a publication is consent to one file: a request that names none is not one to consent to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consent_to_a_publication_is_for_one_file() {
+    let policy = r#"forbid (principal, action == Action::"version:publish", resource)
+        when { context.approvals < 1 };"#;
+    let office = Office::with(policy).await;
+    let rest = &office.rest;
+    let (ada, grace) = (office.person("Ada", "admin").await, office.person("Grace", "admin").await);
+    let path = "/api/v1/models/m/versions/1.0.0/payload";
+    let file = super::isolation::model_file();
+    let unnamed = rest.put(&ada, path, file).await;
+    unnamed.is_problem(403, "approval_required");
+    assert!(unnamed.text("detail").contains("Digest"), "{unnamed:?}");
+    assert!(unnamed.body.get("approval_id").is_none(), "{unnamed:?}");
+
+    let bearer = format!("Bearer {ada}");
+    let digest = "sha-256=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+    let named = [("authorization", bearer.as_str()), ("digest", digest)];
+    let id = rest.send(Method::PUT, path, &named, Some("")).await.text("approval_id");
+    assert_eq!(office.sign(&grace, &id, "approved").await.status, 200);
+    let headers = [("authorization", bearer.as_str()), ("x-edgeformer-approval", id.as_str())];
+    rest.send(Method::PUT, path, &headers, Some("")).await.is_problem(422, "invalid");
+}

@@ -9,6 +9,7 @@ mod audit_proofs;
 mod document;
 mod escalation;
 mod generated;
+mod holds;
 mod idempotency;
 mod isolation;
 mod oidc;
