@@ -3,14 +3,14 @@
 //! certificates; one whose clock is moved back must not accept what has expired.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustls::pki_types::UnixTime;
 
-use crate::durable;
+use crate::durable::Folder;
 
 /// Microseconds since the Unix epoch.
 pub type UnixMicros = i64;
@@ -18,16 +18,36 @@ pub type UnixMicros = i64;
 /// How far the controller's time must have moved before it is stored again: one small write an hour.
 const STORE_EVERY_US: i64 = 3_600_000_000;
 
+/// In the state directory.
+const FILE: &str = "time";
+
 /// Longest content of the stored time.
 const MAX_STORED_BYTES: u64 = 32;
 
-type System = Box<dyn Fn() -> UnixMicros + Send + Sync>;
+/// A pause that is over at some time of a [`TimeSource`].
+pub type Pause = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What time it is, and waiting. The system's, or one that a test moves.
+pub trait TimeSource: Send + Sync {
+    /// Now, by a clock that may be wrong.
+    fn now_us(&self) -> UnixMicros;
+    /// Ends after `duration`.
+    fn pause(&self, duration: Duration) -> Pause {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+impl<F: Fn() -> UnixMicros + Send + Sync> TimeSource for F {
+    fn now_us(&self) -> UnixMicros {
+        self()
+    }
+}
 
 struct Inner {
-    system: System,
+    system: Box<dyn TimeSource>,
     floor_us: AtomicI64,
     stored_us: AtomicI64,
-    path: Option<PathBuf>,
+    folder: Option<Folder>,
 }
 
 /// Source of time for everything that checks validity.
@@ -36,29 +56,35 @@ pub struct Clock(Arc<Inner>);
 
 impl Clock {
     /// The system clock, never earlier than the build and than what `state_dir` stored.
-    pub fn open(state_dir: &Path) -> Self {
-        let path = state_dir.join("time");
-        let stored = durable::read_limited(&path, MAX_STORED_BYTES)
+    pub fn open(state_dir: impl Into<Folder>) -> Self {
+        let folder = state_dir.into();
+        let stored = folder
+            .read(FILE, MAX_STORED_BYTES)
             .ok()
             .and_then(|bytes| String::from_utf8(bytes).ok())
             .and_then(|text| text.trim().parse::<i64>().ok())
             .unwrap_or(0);
-        Self::with(Box::new(system_now_us), stored.max(build_time_us()), Some(path))
+        Self::with(Box::new(system_now_us), stored.max(build_time_us()), Some(folder))
     }
 
     /// A clock of tests.
-    pub fn injected(system: impl Fn() -> UnixMicros + Send + Sync + 'static) -> Self {
+    pub fn injected(system: impl TimeSource + 'static) -> Self {
         Self::with(Box::new(system), 0, None)
     }
 
-    fn with(system: System, floor_us: i64, path: Option<PathBuf>) -> Self {
+    fn with(system: Box<dyn TimeSource>, floor_us: i64, folder: Option<Folder>) -> Self {
         let (floor_us, stored_us) = (AtomicI64::new(floor_us), AtomicI64::new(floor_us));
-        Self(Arc::new(Inner { system, floor_us, stored_us, path }))
+        Self(Arc::new(Inner { system, floor_us, stored_us, folder }))
     }
 
     /// Now.
     pub fn now_us(&self) -> UnixMicros {
-        (self.0.system)().max(self.0.floor_us.load(Ordering::Relaxed))
+        self.0.system.now_us().max(self.0.floor_us.load(Ordering::Relaxed))
+    }
+
+    /// Waits.
+    pub fn pause(&self, duration: Duration) -> Pause {
+        self.0.system.pause(duration)
     }
 
     /// Takes the time of an authenticated controller; later ones are stored now and then.
@@ -68,11 +94,11 @@ impl Clock {
         if controller_us.saturating_sub(stored) < STORE_EVERY_US {
             return Ok(());
         }
-        self.0.stored_us.store(controller_us, Ordering::Relaxed);
-        match &self.0.path {
-            Some(path) => durable::write(path, controller_us.to_string().as_bytes()),
-            None => Ok(()),
+        if let Some(folder) = &self.0.folder {
+            folder.write(FILE, controller_us.to_string().as_bytes())?;
         }
+        self.0.stored_us.store(controller_us, Ordering::Relaxed);
+        Ok(())
     }
 }
 

@@ -16,7 +16,7 @@ use tonic::transport::Channel;
 
 use crate::cli::RunArgs;
 use crate::clock::{Clock, rfc3339};
-use crate::fetch::chunks::ChunkStore;
+use crate::fetch::remote::Remote;
 use crate::fetch::versions::Opening;
 use crate::fetch::{Limits, Store};
 use crate::identity::{DeviceKeys, FileKeys, Identity};
@@ -74,7 +74,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let _alone = lock::acquire(&state_dir)?;
     logging::start(&state_dir, args.log_format).context("the log file cannot be opened")?;
     let clock = Clock::open(&state_dir);
-    let keys: Arc<dyn DeviceKeys> = Arc::new(FileKeys::open_or_create(&state_dir.join("keys"))?);
+    let keys: Arc<dyn DeviceKeys> = Arc::new(FileKeys::open_or_create(state_dir.join("keys"))?);
     let reconcile = Handle::new(Arc::new(open_ledger(&state_dir, &clock)?), clock.clone());
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -170,7 +170,7 @@ fn store(base: &Base, channel: watch::Receiver<Option<Channel>>) -> Store {
         keys: Arc::clone(&base.keys),
     };
     let limits = Limits { memory_bytes: memory_limit_bytes(&base.args) };
-    Store::new(&base.state_dir, ChunkStore::new(&base.state_dir), opening, channel, limits)
+    Store::new(&base.state_dir, opening, Arc::new(Remote::new(channel)), limits)
 }
 
 fn observed(base: &Base, links: &Links) -> Observed {

@@ -1,13 +1,14 @@
 //! Keys of local applications (`efl_…`). Only the SHA-256 of a key is kept; a key is shown once, when
 //! it is made. Must never log or store a key.
 
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use edgeformer_proto::token::{Kind, Token};
 use serde::{Deserialize, Serialize};
 
-use crate::durable;
+use crate::durable::Folder;
 
 /// In the state directory.
 const FILE_NAME: &str = "local-keys.json";
@@ -85,29 +86,25 @@ pub enum KeyCheck {
 
 impl LocalKeys {
     /// Reads the keys; none if there is no file.
-    pub fn load(state_dir: &Path) -> Result<Self, KeyError> {
-        let path = state_dir.join(FILE_NAME);
-        let length = match std::fs::metadata(&path) {
-            Ok(metadata) => metadata.len(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Self::default());
-            }
-            Err(error) => return Err(KeyError::Io { path, error }),
-        };
-        if length > MAX_FILE_BYTES {
-            return Err(KeyError::Damaged { path, reason: format!("{length} bytes long") });
+    pub fn load(state_dir: impl Into<Folder>) -> Result<Self, KeyError> {
+        let folder = state_dir.into();
+        let path = folder.join(FILE_NAME);
+        let damaged = |reason: String| KeyError::Damaged { path: path.clone(), reason };
+        match folder.read(FILE_NAME, MAX_FILE_BYTES) {
+            Ok(text) => serde_json::from_slice(&text).map_err(|error| damaged(error.to_string())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) if error.kind() == ErrorKind::InvalidData => Err(damaged(error.to_string())),
+            Err(error) => Err(KeyError::Io { path, error }),
         }
-        let text =
-            std::fs::read(&path).map_err(|error| KeyError::Io { path: path.clone(), error })?;
-        serde_json::from_slice(&text)
-            .map_err(|error| KeyError::Damaged { path, reason: error.to_string() })
     }
 
     /// Writes the keys: whole or not at all, readable by the owner only.
-    pub fn save(&self, state_dir: &Path) -> Result<(), KeyError> {
-        let path = state_dir.join(FILE_NAME);
+    pub fn save(&self, state_dir: impl Into<Folder>) -> Result<(), KeyError> {
+        let folder = state_dir.into();
         let text = serde_json::to_vec_pretty(self).expect("strings and numbers");
-        durable::write(&path, &text).map_err(|error| KeyError::Io { path, error })
+        folder
+            .write(FILE_NAME, &text)
+            .map_err(|error| KeyError::Io { path: folder.join(FILE_NAME), error })
     }
 
     /// Adds a key and returns it: the only time it is seen.

@@ -3,25 +3,26 @@
 
 pub mod chunks;
 pub mod error;
+mod missing;
+pub mod origin;
 pub mod payload;
-mod remote;
+pub mod remote;
 pub mod versions;
 
 use std::collections::HashSet;
 use std::future::Future;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use edgeformer_proto::artifact::{ChunkId, ChunkIndex, Manifest};
-use tokio::sync::{RwLock, watch};
-use tonic::transport::Channel;
+use tokio::sync::RwLock;
 
 use self::chunks::ChunkStore;
 use self::error::FetchError;
+use self::origin::Origin;
 use self::payload::SealedPayload;
 use self::versions::{OpenVersion, Opening, VersionStore};
-use crate::durable;
+use crate::durable::Folder;
 use crate::facts;
 use crate::reconcile::desired::Target;
 use crate::slots::{MemoryNeed, PayloadSource};
@@ -90,32 +91,27 @@ pub struct Limits {
 /// Versions of a real controller, in a real directory.
 #[derive(Clone)]
 pub struct Store {
-    state_dir: PathBuf,
+    folder: Folder,
     chunks: ChunkStore,
     versions: VersionStore,
-    channel: watch::Receiver<Option<Channel>>,
+    origin: Arc<dyn Origin>,
     limits: Limits,
     /// Read by those who need files to stay, written by the one who removes them.
     files: Arc<RwLock<()>>,
 }
 
 impl Store {
-    /// Over the files in `state_dir` and the session's channel.
+    /// Over the files in `folder`, the state directory.
     pub fn new(
-        state_dir: &Path,
-        chunks: ChunkStore,
+        folder: impl Into<Folder>,
         opening: Opening,
-        channel: watch::Receiver<Option<Channel>>,
+        origin: Arc<dyn Origin>,
         limits: Limits,
     ) -> Self {
-        Self {
-            state_dir: state_dir.to_owned(),
-            chunks,
-            versions: VersionStore::new(state_dir, opening),
-            channel,
-            limits,
-            files: Arc::default(),
-        }
+        let folder = folder.into();
+        let chunks = ChunkStore::new(&folder);
+        let versions = VersionStore::new(&folder, opening);
+        Self { folder, chunks, versions, origin, limits, files: Arc::default() }
     }
 
     fn check_memory(&self, target: &Target, manifest: &Manifest) -> Result<(), FetchError> {
@@ -135,8 +131,7 @@ impl Store {
 
     fn check_disk(&self, missing_bytes: u64) -> Result<(), FetchError> {
         let needs_bytes = missing_bytes.saturating_add(DISK_RESERVE_BYTES);
-        let available_bytes =
-            facts::disk_free_bytes(&self.state_dir).map_err(|source| self.storage(source))?;
+        let available_bytes = self.folder.space().map_err(|source| self.storage(source))?.free;
         match missing_bytes > 0 && needs_bytes > available_bytes {
             true => Err(FetchError::Disk { needs_bytes, available_bytes }),
             false => Ok(()),
@@ -144,7 +139,7 @@ impl Store {
     }
 
     fn storage(&self, source: std::io::Error) -> FetchError {
-        FetchError::Storage { path: self.state_dir.display().to_string(), source }
+        FetchError::Storage { path: self.folder.path().display().to_string(), source }
     }
 
     /// Chunks that are not on disk, each once.
@@ -165,7 +160,34 @@ impl Store {
 
     async fn open(&self, target: &Target) -> Result<OpenVersion, FetchError> {
         let (versions, target) = (self.versions.clone(), target.clone());
-        blocking(move || versions.open(&target)).await
+        self.blocking(move || versions.open(&target)).await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, FetchError> + Send + 'static,
+    ) -> Result<T, FetchError> {
+        let ended = |error| FetchError::Interrupted(format!("a task of the agent ended: {error}"));
+        self.folder.run(work).await.map_err(ended)?
+    }
+
+    /// Makes what was fetched durable, then looks for what the medium lacks. What it holds wrongly is
+    /// removed at once, all of it, so that one fetch brings it again.
+    fn verify_now(&self, target: &Target) -> Result<(), FetchError> {
+        let version = self.versions.open(target)?;
+        self.folder.sync_all().map_err(|source| self.storage(source))?;
+        let ids: HashSet<_> = version.index.entries().iter().map(|entry| entry.id).collect();
+        let damaged: Vec<_> = ids.iter().filter(|id| self.chunks.damaged(id)).collect();
+        for id in &damaged {
+            self.chunks.remove(id).map_err(|source| self.storage(source))?;
+        }
+        match damaged.as_slice() {
+            [] => Ok(()),
+            [id] => Err(FetchError::Incomplete(format!("chunk {id}"))),
+            [id, others @ ..] => {
+                Err(FetchError::Incomplete(format!("chunk {id} and {} others", others.len())))
+            }
+        }
     }
 
     fn remove_all_but(&self, keep: &[Target]) -> Result<u64, FetchError> {
@@ -199,19 +221,7 @@ impl Artifacts for Store {
     async fn verify(&self, target: &Target) -> Result<(), FetchError> {
         let _files_stay = self.files.read().await;
         let (store, target) = (self.clone(), target.clone());
-        blocking(move || {
-            let version = store.versions.open(&target)?;
-            for entry in version.index.entries() {
-                let id = entry.id;
-                let sealed = store.chunks.get(&id).ok();
-                if sealed.is_none_or(|sealed| ChunkId::of(&sealed) != id) {
-                    store.chunks.remove(&id).map_err(|source| store.storage(source))?;
-                    return Err(FetchError::Incomplete(format!("chunk {id}")));
-                }
-            }
-            durable::sync_file_system(&store.state_dir).map_err(|source| store.storage(source))
-        })
-        .await
+        self.blocking(move || store.verify_now(&target)).await
     }
 
     async fn prepare(&self, target: &Target) -> Result<Prepared, FetchError> {
@@ -224,7 +234,7 @@ impl Artifacts for Store {
     async fn collect_garbage(&self, keep: Vec<Target>) {
         let Ok(_nobody_reads) = self.files.try_write() else { return };
         let store = self.clone();
-        match blocking(move || store.remove_all_but(&keep)).await {
+        match self.blocking(move || store.remove_all_but(&keep)).await {
             Ok(0) => {}
             Ok(bytes) => {
                 tracing::info!(
@@ -243,14 +253,5 @@ fn memory_need(manifest: &Manifest) -> MemoryNeed {
         kv_bytes_per_token: 0,
         workspace_bytes: WORKER_OVERHEAD_BYTES,
         context_tokens: u32::try_from(manifest.details.context_length).unwrap_or(u32::MAX),
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, FetchError> + Send + 'static,
-) -> Result<T, FetchError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(FetchError::Interrupted(format!("a task of the agent ended: {error}"))),
     }
 }

@@ -2,9 +2,7 @@
 //! and the data key wrapped for this device. Each is checked again whenever it is opened.
 
 use std::collections::HashSet;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use edgeformer_proto::artifact::{
@@ -14,7 +12,7 @@ use edgeformer_proto::ids::{DeviceId, TenantId};
 use edgeformer_proto::keywrap::{CIPHERTEXT_BYTES, ENCAPSULATED_BYTES, KeyContext, WrappedKey};
 
 use super::error::FetchError;
-use crate::durable;
+use crate::durable::{self, Folder};
 use crate::identity::DeviceKeys;
 use crate::reconcile::desired::Target;
 
@@ -47,14 +45,14 @@ pub struct OpenVersion {
 /// The folder of versions.
 #[derive(Debug, Clone)]
 pub struct VersionStore {
-    root: PathBuf,
+    root: Folder,
     opening: Opening,
 }
 
 impl VersionStore {
     /// The versions under `state_dir`.
-    pub fn new(state_dir: &Path, opening: Opening) -> Self {
-        Self { root: state_dir.join("versions"), opening }
+    pub fn new(state_dir: impl Into<Folder>, opening: Opening) -> Self {
+        Self { root: state_dir.into().folder("versions"), opening }
     }
 
     /// Checks a manifest that was served for `target`.
@@ -89,24 +87,23 @@ impl VersionStore {
         sealed_index: &[u8],
         wrapped: &WrappedKey,
     ) -> Result<(), FetchError> {
-        let directory = self.directory(target);
+        let folder = self.folder(target);
         let key = [&wrapped.encapsulated[..], &wrapped.ciphertext[..]].concat();
-        durable::create_private_directory(&directory)
-            .and_then(|()| durable::write(&directory.join(KEY), &key))
-            .and_then(|()| durable::write(&directory.join(INDEX), sealed_index))
-            .and_then(|()| durable::write(&directory.join(MANIFEST), envelope))
-            .map_err(|source| match source.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FetchError::DiskFull,
-                _ => FetchError::Storage { path: directory.display().to_string(), source },
+        folder
+            .write(KEY, &key)
+            .and_then(|()| folder.write(INDEX, sealed_index))
+            .and_then(|()| folder.write(MANIFEST, envelope))
+            .map_err(|source| match durable::is_full(&source) {
+                true => FetchError::DiskFull,
+                false => FetchError::Storage { path: folder.path().display().to_string(), source },
             })
     }
 
     /// Opens a version from disk, with every check. [`FetchError::Incomplete`] if a file is missing.
     pub fn open(&self, target: &Target) -> Result<OpenVersion, FetchError> {
-        let directory = self.directory(target);
+        let folder = self.folder(target);
         let read = |name: &str, limit: usize| {
-            durable::read_limited(&directory.join(name), limit as u64)
-                .map_err(|_| FetchError::Incomplete(name.to_owned()))
+            folder.read(name, limit as u64).map_err(|_| FetchError::Incomplete(name.to_owned()))
         };
         let envelope = read(MANIFEST, MAX_ENVELOPE_BYTES)?;
         let sealed_index = read(INDEX, MAX_SEALED_INDEX_BYTES)?;
@@ -126,14 +123,11 @@ impl VersionStore {
     /// Removes what is kept of all versions but `keep`.
     pub fn retain(&self, keep: &[Target]) -> io::Result<()> {
         let names: HashSet<String> = keep.iter().map(|one| one.version_id.to_string()).collect();
-        let entries = match fs::read_dir(&self.root) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            entries => entries?,
-        };
-        for entry in entries {
-            let entry = entry?;
-            if !entry.file_name().to_str().is_some_and(|name| names.contains(name)) {
-                fs::remove_dir_all(entry.path())?;
+        for entry in self.root.list()? {
+            match entry.is_directory {
+                true if names.contains(&entry.name) => {}
+                true => self.root.folder(&entry.name).remove_all()?,
+                false => self.root.remove(&entry.name)?,
             }
         }
         Ok(())
@@ -141,11 +135,11 @@ impl VersionStore {
 
     /// Whether anything is kept of a version.
     pub fn knows(&self, target: &Target) -> bool {
-        self.directory(target).join(MANIFEST).exists()
+        self.folder(target).size(MANIFEST).is_some()
     }
 
-    fn directory(&self, target: &Target) -> PathBuf {
-        self.root.join(target.version_id.to_string())
+    fn folder(&self, target: &Target) -> Folder {
+        self.root.folder(&target.version_id.to_string())
     }
 
     fn expected(&self, target: &Target) -> Result<Expected, FetchError> {

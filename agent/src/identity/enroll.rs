@@ -131,7 +131,7 @@ pub async fn enroll(
     let tls = client_config(&roots, ClientAuth::Anonymous, clock)?;
     let channel = dial::connect(&controller, tls).await?;
     let _alone = lock::acquire(state_dir)?;
-    let keys: Arc<dyn DeviceKeys> = Arc::new(FileKeys::open_or_create(&state_dir.join("keys"))?);
+    let keys: Arc<dyn DeviceKeys> = Arc::new(FileKeys::open_or_create(state_dir.join("keys"))?);
     let facts = Gate::new(state_dir).facts(facts::gather(state_dir));
     let name = request.name.unwrap_or_else(|| default_name(&facts, &keys));
     let message = v1::EnrolRequest {

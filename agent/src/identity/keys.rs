@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use edgeformer_proto::artifact::DataKey;
 use edgeformer_proto::keywrap::{
@@ -15,10 +15,13 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use zeroize::Zeroizing;
 
-use crate::durable;
+use crate::durable::Folder;
 
 /// Longest key file: a P-256 key in PKCS#8 takes 138 bytes.
 const MAX_KEY_BYTES: u64 = 1024;
+
+const SIGNING: &str = "device.p8";
+const HPKE: &str = "hpke.key";
 
 /// Why a key cannot be made, read or used.
 #[derive(Debug, thiserror::Error)]
@@ -62,25 +65,22 @@ pub struct FileKeys {
 }
 
 impl FileKeys {
-    /// Reads the keys in `directory`; makes those that are missing.
-    pub fn open_or_create(directory: &Path) -> Result<Self, KeyError> {
-        let file = |path: &Path, source| KeyError::File { path: path.to_owned(), source };
-        durable::create_private_directory(directory).map_err(|error| file(directory, error))?;
+    /// Reads the keys in `folder`; makes those that are missing.
+    pub fn open_or_create(folder: impl Into<Folder>) -> Result<Self, KeyError> {
+        let folder = folder.into();
         let random = SystemRandom::new();
-        let signing_path = directory.join("device.p8");
-        let hpke_path = directory.join("hpke.key");
-        let pkcs8 = read_or(&signing_path, || {
+        let pkcs8 = read_or(&folder, SIGNING, || {
             let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random)
                 .map_err(|_| KeyError::Sign)?;
             Ok(Zeroizing::new(document.as_ref().to_vec()))
         })?;
         let signing = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &pkcs8, &random)
-            .map_err(|_| KeyError::Malformed { path: signing_path })?;
-        let scalar = read_or(&hpke_path, || {
+            .map_err(|_| KeyError::Malformed { path: folder.join(SIGNING) })?;
+        let scalar = read_or(&folder, HPKE, || {
             Ok(Zeroizing::new(HpkePrivate::generate().to_bytes().to_vec()))
         })?;
         let hpke = HpkePrivate::try_from(scalar.as_slice())
-            .map_err(|_| KeyError::Malformed { path: hpke_path })?;
+            .map_err(|_| KeyError::Malformed { path: folder.join(HPKE) })?;
         Ok(Self { signing, hpke, random })
     }
 }
@@ -111,15 +111,16 @@ impl fmt::Debug for FileKeys {
 }
 
 fn read_or(
-    path: &Path,
+    folder: &Folder,
+    name: &str,
     make: impl FnOnce() -> Result<Zeroizing<Vec<u8>>, KeyError>,
 ) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let file = |source| KeyError::File { path: path.to_owned(), source };
-    match durable::read_limited(path, MAX_KEY_BYTES) {
+    let file = |source| KeyError::File { path: folder.join(name), source };
+    match folder.read(name, MAX_KEY_BYTES) {
         Ok(bytes) => Ok(Zeroizing::new(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let bytes = make()?;
-            durable::write(path, &bytes).map_err(file)?;
+            folder.write(name, &bytes).map_err(file)?;
             Ok(bytes)
         }
         Err(error) => Err(file(error)),

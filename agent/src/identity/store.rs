@@ -1,7 +1,7 @@
 //! Who this device is, as the controller said at enrolment: kept in one file, replaced as a whole.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dial::ControllerUrl;
 use crate::clock::UnixMicros;
-use crate::durable;
+use crate::durable::Folder;
 
 const FILE: &str = "identity.json";
 const FORMAT: u32 = 1;
@@ -113,12 +113,13 @@ struct Stored {
 
 impl Identity {
     /// Reads the identity in `state_dir`.
-    pub fn load(state_dir: &Path) -> Result<Self, IdentityError> {
-        let path = state_dir.join(FILE);
-        let bytes = match durable::read_limited(&path, MAX_FILE_BYTES) {
+    pub fn load(state_dir: impl Into<Folder>) -> Result<Self, IdentityError> {
+        let folder = state_dir.into();
+        let path = folder.join(FILE);
+        let bytes = match folder.read(FILE, MAX_FILE_BYTES) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(IdentityError::NotEnrolled(state_dir.to_owned()));
+                return Err(IdentityError::NotEnrolled(folder.path().to_owned()));
             }
             Err(source) => return Err(IdentityError::File { path, source }),
         };
@@ -129,7 +130,7 @@ impl Identity {
     }
 
     /// Replaces the identity in `state_dir`, durably.
-    pub fn save(&self, state_dir: &Path) -> Result<(), IdentityError> {
+    pub fn save(&self, state_dir: impl Into<Folder>) -> Result<(), IdentityError> {
         let encode = |certificates: &[CertificateDer<'static>]| {
             certificates.iter().map(|der| BASE64.encode(der)).collect::<Vec<_>>()
         };
@@ -145,10 +146,10 @@ impl Identity {
             roots: encode(&self.roots),
             release_public: BASE64.encode(self.release_public.as_bytes()),
         };
-        let path = state_dir.join(FILE);
+        let folder = state_dir.into();
         let text = serde_json::to_vec_pretty(&stored).map_err(io::Error::other);
-        text.and_then(|bytes| durable::write(&path, &bytes))
-            .map_err(|source| IdentityError::File { path, source })
+        text.and_then(|bytes| folder.write(FILE, &bytes))
+            .map_err(|source| IdentityError::File { path: folder.join(FILE), source })
     }
 
     /// This identity after a renewal. A new root is trusted from now on: it came over a connection

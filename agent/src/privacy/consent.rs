@@ -2,12 +2,12 @@
 //! least: whoever damaged it did not consent to more.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use edgeformer_proto::privacy::Group;
 use serde::{Deserialize, Serialize};
 
-use crate::durable;
+use crate::durable::Folder;
 
 /// In the state directory.
 pub(super) const FILE_NAME: &str = "privacy.json";
@@ -54,9 +54,10 @@ impl Consent {
     }
 
     /// Reads the choices; without a file nothing was chosen.
-    pub fn load(state_dir: &Path) -> Result<Self, ConsentError> {
-        let path = state_dir.join(FILE_NAME);
-        let bytes = match durable::read_limited(&path, MAX_FILE_BYTES) {
+    pub fn load(state_dir: impl Into<Folder>) -> Result<Self, ConsentError> {
+        let folder = state_dir.into();
+        let path = folder.join(FILE_NAME);
+        let bytes = match folder.read(FILE_NAME, MAX_FILE_BYTES) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(Self::default());
             }
@@ -73,12 +74,12 @@ impl Consent {
     }
 
     /// Keeps the choices.
-    pub fn save(&self, state_dir: &Path) -> Result<(), ConsentError> {
-        let path = state_dir.join(FILE_NAME);
+    pub fn save(&self, state_dir: impl Into<Folder>) -> Result<(), ConsentError> {
+        let folder = state_dir.into();
         let text = serde_json::to_vec_pretty(self).expect("choices have string keys");
-        let made = durable::create_private_directory(state_dir);
-        made.and_then(|()| durable::write(&path, &text))
-            .map_err(|error| ConsentError::Io { path, error })
+        folder
+            .write(FILE_NAME, &text)
+            .map_err(|error| ConsentError::Io { path: folder.join(FILE_NAME), error })
     }
 
     /// Chooses for one group.

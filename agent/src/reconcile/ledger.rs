@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 use edgeformer_proto::artifact::Digest;
@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::desired::{Desired, Offer, Rejection, weigh};
 use super::state::SlotState;
 use crate::clock::UnixMicros;
-use crate::durable;
+use crate::durable::Folder;
 use crate::slots::SlotName;
 
 const FILE: &str = "ledger.json";
@@ -110,29 +110,30 @@ struct Stored<'a> {
 /// The ledger and its file. Every change is durable before it is visible.
 #[derive(Debug)]
 pub struct LedgerStore {
-    directory: PathBuf,
+    folder: Folder,
     write: Mutex<()>,
     visible: watch::Sender<Ledger>,
 }
 
 impl LedgerStore {
-    /// Reads the ledger in `directory`, or its previous copy.
-    pub fn open(directory: &Path) -> Result<(Self, Source), LedgerError> {
-        let current = directory.join(FILE);
-        let (ledger, source) = match read(&current)? {
+    /// Reads the ledger in `folder`, or its previous copy.
+    pub fn open(folder: impl Into<Folder>) -> Result<(Self, Source), LedgerError> {
+        let folder = folder.into();
+        let current = folder.join(FILE);
+        let (ledger, source) = match read(&folder, FILE)? {
             Ok(Some(ledger)) => (ledger, Source::Current),
-            Ok(None) => match read(&directory.join(PREVIOUS))? {
+            Ok(None) => match read(&folder, PREVIOUS)? {
                 Ok(Some(ledger)) => (ledger, Source::Previous("it is missing".to_owned())),
                 Ok(None) => (Ledger::default(), Source::New),
                 Err(what) => return Err(LedgerError::Damaged { path: current, what }),
             },
-            Err(what) => match read(&directory.join(PREVIOUS))? {
+            Err(what) => match read(&folder, PREVIOUS)? {
                 Ok(Some(ledger)) => (ledger, Source::Previous(what)),
                 _ => return Err(LedgerError::Damaged { path: current, what }),
             },
         };
         let visible = watch::channel(ledger).0;
-        Ok((Self { directory: directory.to_owned(), write: Mutex::new(()), visible }, source))
+        Ok((Self { folder, write: Mutex::new(()), visible }, source))
     }
 
     /// The content now.
@@ -186,23 +187,18 @@ impl LedgerStore {
         if *self.visible.borrow() == next {
             return Ok(());
         }
-        let current = self.directory.join(FILE);
-        let bytes =
-            encode(&next).map_err(|source| LedgerError::File { path: current.clone(), source })?;
+        let failed = |name| {
+            let path = self.folder.join(name);
+            |source| LedgerError::File { path, source }
+        };
+        let bytes = encode(&next).map_err(failed(FILE))?;
         // The file that is there was whole when it was written: it becomes the copy.
-        let kept = durable::read_limited(&current, MAX_FILE_BYTES)
-            .and_then(|old| durable::write(&self.directory.join(PREVIOUS), &old));
-        match kept {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(LedgerError::File {
-                    path: self.directory.join(PREVIOUS),
-                    source: error,
-                });
-            }
-            _ => {}
+        match self.folder.read(FILE, MAX_FILE_BYTES) {
+            Ok(old) => self.folder.write(PREVIOUS, &old).map_err(failed(PREVIOUS))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(FILE)(error)),
         }
-        durable::write(&current, &bytes)
-            .map_err(|source| LedgerError::File { path: current, source })?;
+        self.folder.write(FILE, &bytes).map_err(failed(FILE))?;
         self.visible.send_replace(next);
         Ok(())
     }
@@ -216,12 +212,12 @@ fn encode(ledger: &Ledger) -> io::Result<Vec<u8>> {
 }
 
 /// Outer error: the system's. Inner: the content's. `None`: there is no file.
-fn read(path: &Path) -> Result<Result<Option<Ledger>, String>, LedgerError> {
-    match durable::read_limited(path, MAX_FILE_BYTES) {
+fn read(folder: &Folder, name: &str) -> Result<Result<Option<Ledger>, String>, LedgerError> {
+    match folder.read(name, MAX_FILE_BYTES) {
         Ok(bytes) => Ok(decode(&bytes).map(Some)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Ok(None)),
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Err(error.to_string())),
-        Err(source) => Err(LedgerError::File { path: path.to_owned(), source }),
+        Err(source) => Err(LedgerError::File { path: folder.join(name), source }),
     }
 }
 
@@ -240,6 +236,8 @@ fn decode(bytes: &[u8]) -> Result<Ledger, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+
     use crate::reconcile::desired::tests::target;
     use edgeformer_proto::Generation;
 

@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn no_key_and_no_token_gets_into_a_bundle() {
         let state = tempfile::tempdir().unwrap();
-        let keys = FileKeys::open_or_create(&state.path().join("keys")).unwrap();
+        let keys = FileKeys::open_or_create(state.path().join("keys")).unwrap();
         let token = "efe_0123456789abcdefghijABCDEFGHIJ012345";
         durable::create_private_directory(&state.path().join("logs")).unwrap();
         let line = format!("{{\"message\":\"pasted {token}\"}}\n");

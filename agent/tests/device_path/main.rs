@@ -6,14 +6,14 @@ mod sent;
 mod support;
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use edgeformer_agent::clock::Clock;
-use edgeformer_agent::fetch::chunks::ChunkStore;
+use edgeformer_agent::durable::Folder;
+use edgeformer_agent::fetch::remote::Remote;
 use edgeformer_agent::fetch::versions::Opening;
 use edgeformer_agent::fetch::{Limits, Store};
 use edgeformer_agent::identity::enroll::{self, EnrolError, Enrolled};
@@ -25,6 +25,7 @@ use edgeformer_proto::artifact::{Memory, ReleaseKey};
 use edgeformer_proto::ids::VersionId;
 use edgeformer_proto::protocol::PROTOCOL;
 use edgeformer_proto::v1::{self, SlotPhase};
+use support::full_disk::FullDisk;
 use support::publish::Version;
 use support::workers::Scripted;
 use support::{Controller, eventually};
@@ -50,22 +51,22 @@ struct Agent {
 
 struct Setup<'a> {
     state_dir: &'a Path,
-    chunks: ChunkStore,
+    folder: Folder,
     clock: Clock,
     memory_bytes: Option<u64>,
 }
 
 impl<'a> Setup<'a> {
     fn new(state_dir: &'a Path) -> Self {
-        let (chunks, clock) = (ChunkStore::new(state_dir), Clock::injected(system_us));
-        Self { state_dir, chunks, clock, memory_bytes: Some(1 << 30) }
+        let (folder, clock) = (Folder::from(state_dir), Clock::injected(system_us));
+        Self { state_dir, folder, clock, memory_bytes: Some(1 << 30) }
     }
 
     fn start(self) -> Agent {
         let identity = Identity::load(self.state_dir).unwrap();
         let keys: Arc<dyn DeviceKeys> =
-            Arc::new(FileKeys::open_or_create(&self.state_dir.join("keys")).unwrap());
-        let (ledger, _) = LedgerStore::open(self.state_dir).unwrap();
+            Arc::new(FileKeys::open_or_create(self.state_dir.join("keys")).unwrap());
+        let (ledger, _) = LedgerStore::open(&self.folder).unwrap();
         ledger.change(|ledger| ledger.recover(self.clock.now_us())).unwrap();
         let reconcile = Handle::new(Arc::new(ledger), self.clock.clone());
         let away = Connection::Away {
@@ -89,7 +90,7 @@ impl<'a> Setup<'a> {
         let limits = Limits { memory_bytes: self.memory_bytes };
         let channel = links.channel.subscribe();
         let sends = channel.clone();
-        let store = Store::new(self.state_dir, self.chunks, opening, channel, limits);
+        let store = Store::new(&self.folder, opening, Arc::new(Remote::new(channel)), limits);
         let (sessions, connection) = (links.sessions.subscribe(), links.connection.subscribe());
         let (workers, stop, tasks) =
             (Scripted::new(), CancellationToken::new(), TaskTracker::new());
@@ -274,21 +275,12 @@ async fn a_cut_fetch_goes_on_with_what_is_missing() {
     agent.stop().await;
 }
 
-static DISK_FULL: AtomicBool = AtomicBool::new(false);
-
 #[tokio::test]
 async fn a_full_disk_makes_the_fetch_wait_and_go_on() {
     let (controller, directory) = enrolled().await;
     let state = directory.path().join("state");
-    DISK_FULL.store(true, Ordering::SeqCst);
-    let chunks = ChunkStore::with_writer(&state, |file, bytes| {
-        file.write_all(&bytes[..10])?;
-        if DISK_FULL.load(Ordering::SeqCst) {
-            return Err(std::io::ErrorKind::StorageFull.into());
-        }
-        file.write_all(&bytes[10..])
-    });
-    let agent = Setup { chunks, ..Setup::new(&state) }.start();
+    let (folder, full) = FullDisk::folder(&state);
+    let agent = Setup { folder, ..Setup::new(&state) }.start();
     let version = controller.inner.publisher.publish(1, 10, 1);
     controller.assign(1, &version);
     let status = eventually("the status says that the disk is full", || {
@@ -297,7 +289,7 @@ async fn a_full_disk_makes_the_fetch_wait_and_go_on() {
     .await;
     assert_eq!(status.phase(), SlotPhase::Fetching);
     assert!(status.message.contains("goes on when there is space"), "{}", status.message);
-    DISK_FULL.store(false, Ordering::SeqCst);
+    full.store(false, Ordering::SeqCst);
     phase(&controller, &version, SlotPhase::Confirmed).await;
     assert_eq!(agent.workers.payload("m").unwrap(), version.payload);
     agent.stop().await;

@@ -1,6 +1,7 @@
 //! A controller for tests of the agent: the real services over real TLS, with faults that a test can
 //! order. It keeps no store and decides nothing.
 
+pub mod full_disk;
 pub mod publish;
 pub mod workers;
 
