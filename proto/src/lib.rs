@@ -14,6 +14,7 @@ pub mod privacy;
 pub mod protocol;
 pub mod telemetry;
 pub mod token;
+pub mod tuf;
 
 /// Generated messages and services of `fleet/v1/*.proto`.
 pub mod v1 {

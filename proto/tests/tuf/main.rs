@@ -1,0 +1,9 @@
+//! The Update Framework as a device and a repository use it: made by the editor, read by the client,
+//! over bytes alone.
+#![forbid(unsafe_code)]
+
+mod delegations;
+mod properties;
+mod repo;
+mod rotation;
+mod workflow;
