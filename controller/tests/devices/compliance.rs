@@ -8,14 +8,15 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use edgeformer_controller::admin::tenants;
 use edgeformer_controller::api;
-use edgeformer_controller::audit::{checkpointer, sequencer};
+use edgeformer_controller::audit::{checkpointer, retention, sequencer};
 use edgeformer_controller::clock::Clock;
 use edgeformer_controller::scope::{InstallationScope, TenantScope};
 use edgeformer_gguf::{TensorSpec, TensorType, Value as Meta, Writer};
 use edgeformer_proto::artifact::ReleasePublic;
+use edgeformer_proto::audit::bundle::Line;
 use edgeformer_proto::audit::note::VerifierKey;
 use edgeformer_proto::compliance::offline::{Offline, OfflineError, Outcome, withhold};
-use edgeformer_proto::compliance::{Certainty, Cited, Entry, Finding, Report};
+use edgeformer_proto::compliance::{Certainty, Cited, Derive, Entry, Finding, Report};
 use edgeformer_proto::v1::agent_message::Kind as Say;
 use edgeformer_proto::v1::controller_message::Kind as Heard;
 use edgeformer_proto::v1::{self, SlotPhase};
@@ -24,8 +25,8 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use tower::ServiceExt;
 
-use crate::support::Controller;
 use crate::support::device::{Device, PATIENCE, Talk, hello};
+use crate::support::{Controller, DAY};
 
 fn model_file(weight: u8) -> Vec<u8> {
     let metadata = [
@@ -241,6 +242,25 @@ impl Bundle {
     }
 }
 
+/// Makes the report say just what is left of the log, as whoever hides something would.
+fn tell_what_is_left(bundle: &mut Bundle) {
+    let header = &bundle.report.header;
+    let mut derive = Derive::new(&header.from, &header.to).unwrap();
+    let mut first = None;
+    for line in &bundle.audit[1..] {
+        let line: Line = serde_json::from_str(line).unwrap();
+        if !line.record.is_empty() {
+            first.get_or_insert(line.sequence);
+        }
+        let values = line.openings.into_iter().flat_map(|one| one.values).collect();
+        derive.record(line.sequence, &line.record, &values).unwrap();
+    }
+    let (mut deployments, cited) = derive.finish();
+    deployments.sort();
+    bundle.report.header.first = first.unwrap();
+    (bundle.report.deployments, bundle.report.cited) = (deployments, cited);
+}
+
 /// Two versions on press-7, one after the other and then nobody knows; one assigned to press-8.
 async fn history(plant: &Plant) -> (Bundle, Talk) {
     let owner = plant.owner.clone();
@@ -410,6 +430,27 @@ async fn a_bundle_that_somebody_touched_is_caught() {
     };
     bundle.catches(|b| hide(b, report_line), "the texts of 1 records after 0");
     bundle.catches(|b| (1..=report_line).for_each(|at| hide(b, at)), "the report is of records 0");
+    // The report may agree with what is left: that something is not there is found all the same.
+    let withhold_all = |b: &mut Bundle, at: usize| {
+        let mut line: Value = serde_json::from_str(&b.audit[at]).unwrap();
+        line["openings"] = json!([]);
+        b.audit[at] = line.to_string();
+    };
+    bundle.catches(
+        |b| {
+            withhold_all(b, report_line);
+            tell_what_is_left(b);
+            assert!(b.report.deployments.len() < bundle.report.deployments.len());
+        },
+        "what 1 record changed is withheld",
+    );
+    bundle.catches(
+        |b| {
+            (1..=report_line).for_each(|at| hide(b, at));
+            tell_what_is_left(b);
+        },
+        "no record says that they were deleted",
+    );
     bundle.catches(
         |b| b.audit[report_line] = b.audit[report_line].replace("press-7", "press-9"),
         "was changed",
@@ -450,6 +491,24 @@ async fn a_bundle_that_somebody_touched_is_caught() {
     bundle.catches(|b| b.envelopes.clear(), "the bundle has no envelope");
     let key = ReleasePublic::try_from(&[7; 32][..]).unwrap();
     bundle.catches(|b| b.release = key, "the signature of version");
+    plant.controller.stop().await;
+}
+
+/// What retention deleted is said to be deleted by a record of the log itself.
+#[tokio::test]
+async fn a_report_over_deleted_texts_verifies_and_says_where_it_begins() {
+    let plant = Plant::start().await;
+    let path = "/audit/retention";
+    let body = json!({"keep_days": 39}).to_string().into_bytes();
+    let (status, _) = plant.ask(Method::PUT, path, &plant.owner, None, body).await;
+    assert_eq!(status, 200);
+    plant.settle().await;
+    let days = i64::try_from(DAY.as_micros()).unwrap() * 40;
+    plant.controller.clock.shift(days);
+    let deleted = retention::run_due(&plant.controller.app).await.unwrap();
+    assert!(deleted > 0);
+    let outcome = plant.bundle(&plant.owner).await.check().unwrap();
+    assert_eq!((outcome.findings, outcome.first), (Vec::new(), deleted));
     plant.controller.stop().await;
 }
 

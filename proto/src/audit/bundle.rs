@@ -3,7 +3,7 @@
 //! left and to the right of the part, so that the records in between lead to the signed root or do
 //! not. [`Verifier`] takes line after line and needs the log's public key and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -355,7 +355,8 @@ impl Verifier {
         leaf: &Leaf,
         openings: &[Opening],
     ) -> Result<(), BundleError> {
-        let mut opened = 0;
+        // A value that is shown twice makes no other one shown.
+        let mut opened = BTreeSet::new();
         for opening in openings {
             let salt = opening.salt.as_deref().and_then(|text| BASE64.decode(text).ok());
             let salt = salt.and_then(|bytes| Salt::try_from(bytes.as_slice()).ok());
@@ -367,9 +368,10 @@ impl Verifier {
                 if commit(salt.as_ref(), &field(), value) != sealed.hash {
                     return Err(BundleError::Value { sequence, field: field() });
                 }
-                opened += 1;
+                opened.insert(field());
             }
         }
+        let opened = opened.len() as u64;
         self.verified.opened += opened;
         self.verified.withheld += (leaf.sealed.len() as u64).saturating_sub(opened);
         Ok(())

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::{
@@ -28,14 +29,19 @@ const SIGN: &str = "approval:sign";
 const EVIDENCE: [&str; 10] =
     [PUBLISH, CREATE, ROLL_BACK, ABORT, FINISH, ASSIGN, REPORT, REVOKE, ASK, SIGN];
 
+/// Says how far retention deleted texts; a checker looks at it.
+pub(super) const DELETED: &str = "audit_texts:delete";
+
 /// Fields beside a record that are read.
 const ACTOR_NAME: &str = "actor.name";
 const AFTER: &str = "changes.after";
+pub(super) const BEFORE: &str = "changes.before";
 
 /// Whether a report looks at records of this action, and then at this field beside them. What it does
 /// not look at can be withheld from whoever checks it.
 pub fn is_evidence(action: &str, field: &str) -> bool {
-    EVIDENCE.contains(&action) && [ACTOR_NAME, AFTER, "changes.before"].contains(&field)
+    let evidence = EVIDENCE.contains(&action) && [ACTOR_NAME, AFTER, BEFORE].contains(&field);
+    evidence || (action == DELETED && field == BEFORE)
 }
 
 /// Why a record cannot be followed.
@@ -72,6 +78,9 @@ struct Record {
     /// Of the first schema only; later ones keep it beside.
     #[serde(default)]
     changes: Option<Changes>,
+    /// What it commits to, by field.
+    #[serde(default)]
+    sealed: BTreeMap<String, IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -128,6 +137,7 @@ pub struct Derive {
     done: Vec<Deployment>,
     cited_versions: BTreeSet<String>,
     cited_rollouts: BTreeSet<String>,
+    withheld: u64,
 }
 
 impl Derive {
@@ -145,6 +155,7 @@ impl Derive {
             done: Vec::new(),
             cited_versions: BTreeSet::new(),
             cited_rollouts: BTreeSet::new(),
+            withheld: 0,
         })
     }
 
@@ -172,7 +183,11 @@ impl Derive {
             (Some(changes), _) => changes.after.clone(),
             (None, Some(text)) => serde_json::from_str(text)
                 .map_err(|error| wrong(format!("what changed is not JSON: {error}")))?,
-            (None, None) => Value::Null,
+            (None, None) => {
+                // It says that something changed, and not what: it may be what a report would tell.
+                self.withheld += u64::from(record.sealed.contains_key(AFTER));
+                Value::Null
+            }
         };
         let seen = Seen { number, record: &record, after: &after, values };
         match record.action.as_str() {
@@ -194,6 +209,12 @@ impl Derive {
             self.approvals.len(),
         ];
         if most.into_iter().max() > Some(MAX_TRACKED) { Err(DeriveError::TooMany) } else { Ok(()) }
+    }
+
+    /// Records that should say what changed, and whose values are not there. No erasure takes them: they
+    /// are about no person.
+    pub fn withheld(&self) -> u64 {
+        self.withheld
     }
 
     /// Deployments that ended since this was asked last, in the order of their ends.

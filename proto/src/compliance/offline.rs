@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::derive::{BEFORE, DELETED};
 use super::{Derive, DeriveError, FORMAT, Finding, Report, Version, check, is_evidence};
 use crate::artifact::{Digest, Expected, Manifest, ReleasePublic};
 use crate::audit::bundle::{BundleError, Line, Verified, Verifier};
@@ -54,6 +55,8 @@ pub struct Offline {
     first: Option<u64>,
     /// Records without a text after that one.
     hidden: u64,
+    /// One after the last record that the log says to have lost its text to retention.
+    deleted_to: u64,
 }
 
 impl Offline {
@@ -70,7 +73,7 @@ impl Offline {
         }
         let verifier = Verifier::new(header, log, witnesses, older)?;
         let derive = Derive::new(&report.header.from, &report.header.to)?;
-        Ok(Self { report, verifier, derive, first: None, hidden: 0 })
+        Ok(Self { report, verifier, derive, first: None, hidden: 0, deleted_to: 0 })
     }
 
     /// Takes the next record of the log.
@@ -85,6 +88,9 @@ impl Offline {
             _ => {}
         }
         let values = parsed.openings.into_iter().flat_map(|one| one.values).collect();
+        if let Some(to) = deleted_to(&parsed.record, &values) {
+            self.deleted_to = self.deleted_to.max(to);
+        }
         self.derive.record(parsed.sequence, &parsed.record, &values)?;
         Ok(())
     }
@@ -95,11 +101,24 @@ impl Offline {
         envelopes: &BTreeMap<String, Vec<u8>>,
         release: &ReleasePublic,
     ) -> Result<Outcome, OfflineError> {
-        let Self { report, verifier, derive, first, hidden } = self;
+        let Self { report, verifier, derive, first, hidden, deleted_to } = self;
         let verified = verifier.finish()?;
+        let withheld = derive.withheld();
         let (deployments, cited) = derive.finish();
         let mut findings = check(&report, &deployments, &cited);
         findings.extend(scope_of(&report, &verified, first, hidden));
+        let unexplained = first.unwrap_or(verified.to);
+        if unexplained > deleted_to {
+            findings.push(Finding::LeftOut(format!(
+                "the texts of records {deleted_to} up to {unexplained}: no record says that they were \
+                 deleted (of a deletion some seconds ago it comes with the next checkpoint: take the \
+                 report again)"
+            )));
+        }
+        if withheld > 0 {
+            let records = if withheld == 1 { "1 record" } else { &format!("{withheld} records") };
+            findings.push(Finding::LeftOut(format!("what {records} changed is withheld")));
+        }
         let mut signed = 0;
         for version in &report.cited.versions {
             match check_envelope(&report, version, envelopes, release) {
@@ -110,6 +129,25 @@ impl Offline {
         let first = first.unwrap_or(verified.to);
         Ok(Outcome { verified, findings, signed, first })
     }
+}
+
+/// One after the last text that a record says was deleted after its retention.
+fn deleted_to(record: &str, values: &BTreeMap<String, String>) -> Option<u64> {
+    #[derive(serde::Deserialize)]
+    struct Acted {
+        action: String,
+        outcome: String,
+    }
+    #[derive(serde::Deserialize)]
+    struct Deleted {
+        last: u64,
+    }
+    let acted: Acted = serde_json::from_str(record).ok()?;
+    if acted.action != DELETED || acted.outcome != "success" {
+        return None;
+    }
+    let deleted: Deleted = serde_json::from_str(values.get(BEFORE)?).ok()?;
+    deleted.last.checked_add(1)
 }
 
 /// Whether the report is about this log, and about all of it.
