@@ -37,6 +37,8 @@ pub enum Command {
     Quantize(QuantizeArgs),
     /// Collect logs, settings and state for a support case; never keys or tokens
     SupportBundle(SupportBundleArgs),
+    /// Bring metadata and targets of a TUF repository here, as `run` does: for tests and inspection
+    Tuf(TufArgs),
     /// The worker process of one slot; started by the agent
     #[command(hide = true)]
     Worker(WorkerArgs),
@@ -242,6 +244,47 @@ pub struct SupportBundleArgs {
     /// Tar file to write
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+}
+
+/// Flags of `tuf`. Each command says which of them it needs.
+#[derive(Debug, Args)]
+pub struct TufArgs {
+    /// Folder of trusted metadata
+    #[arg(long, value_name = "DIR")]
+    pub metadata_dir: PathBuf,
+    /// Where the repository's metadata is
+    #[arg(long, value_name = "URL")]
+    pub metadata_url: Option<String>,
+    /// Path of a target to download; may be repeated
+    #[arg(long, value_name = "PATH")]
+    pub target_name: Vec<String>,
+    /// Where downloaded targets go, one file each
+    #[arg(long, value_name = "DIR")]
+    pub target_dir: Option<PathBuf>,
+    /// Where the repository's targets are
+    #[arg(long, value_name = "URL")]
+    pub target_base_url: Option<String>,
+    /// Certificates to trust for https, PEM
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// What to do
+    #[command(subcommand)]
+    pub command: TufCommand,
+}
+
+/// What `tuf` does.
+#[derive(Debug, Subcommand)]
+pub enum TufCommand {
+    /// Begin to trust a root; asks no repository
+    Init {
+        /// The root's metadata
+        root: PathBuf,
+    },
+    /// Bring metadata up to date (--metadata-url)
+    Refresh,
+    /// Bring metadata up to date, then targets in their order, and stop at the first that fails
+    /// (--metadata-url, --target-name, --target-dir, --target-base-url)
+    Download,
 }
 
 /// Flags of the hidden `worker`.

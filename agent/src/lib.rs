@@ -24,4 +24,5 @@ pub mod slots;
 pub mod status;
 pub mod supervisor;
 pub mod telemetry;
+pub mod tuf;
 pub mod worker;

@@ -4,7 +4,7 @@
 use clap::Parser;
 use edgeformer_agent::cli::{Cli, Command};
 use edgeformer_agent::identity::dial::chain;
-use edgeformer_agent::{commands, daemon, local_commands, worker};
+use edgeformer_agent::{commands, daemon, local_commands, tuf, worker};
 
 fn main() -> std::process::ExitCode {
     // Before any TLS: a second provider in the process would make the choice ambiguous.
@@ -26,6 +26,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Key(command) => local_commands::key(command),
         Command::Privacy(command) => local_commands::privacy(command),
         Command::Worker(args) => worker::run(args),
+        Command::Tuf(args) => block_on(tuf::run(args)),
         Command::Enroll(args) => block_on(commands::enroll(args)),
         Command::Run(args) => block_on(daemon::run(args)),
         Command::Status(args) => commands::status(args),

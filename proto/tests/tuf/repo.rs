@@ -36,7 +36,15 @@ pub struct Repo {
 impl Repo {
     /// One key for each role, version 1 of everything.
     pub fn new() -> Self {
+        Self::valid_from(NOW_S)
+    }
+
+    /// The same, at another time.
+    pub fn valid_from(now_s: i64) -> Self {
         let mut repo = Self::unpublished();
+        repo.expires_s = now_s + 30 * DAY_S;
+        repo.root.common.expires_s = repo.expires_s;
+        repo.targets.common.expires_s = repo.expires_s;
         repo.publish_root();
         repo.publish();
         repo

@@ -28,6 +28,8 @@ pub struct Tools {
     pub model: PathBuf,
     /// Folder with the OpenID provider that tests log in at; only for tests.
     pub oidc: Option<PathBuf>,
+    /// Folder with a TUF client that tests read our repositories with; only for tests.
+    pub tuf_js: Option<PathBuf>,
     /// Directory of `initdb`, `postgres` and `pg_ctl`; only looked for when asked.
     pub postgres_bin: Option<PathBuf>,
 }
@@ -62,11 +64,18 @@ pub fn run(needs: Needs) -> Result<Tools> {
                 .context("setup: the OpenID provider for the log-in's tests")?,
         ),
     };
+    let tuf_js = match needs {
+        Needs::Demo => None,
+        Needs::Tests => Some(
+            waiting("Node.js packages: a TUF client", node::tuf)
+                .context("setup: the TUF client for the trust's tests")?,
+        ),
+    };
     let python = waiting("Python environment with the openai client", python::python)
         .context("setup: Python environment")?;
     let model = waiting("model SmolLM2-135M-Instruct (98 MB)", model::model)
         .context("setup: demonstration model")?;
-    Ok(Tools { python, model, oidc, postgres_bin })
+    Ok(Tools { python, model, oidc, tuf_js, postgres_bin })
 }
 
 /// Two setups at once would write the same files; the second waits for the first.

@@ -18,13 +18,16 @@ const OCSF: [&str; 2] = ["ocsf-json-schema==1.2.0", "jsonschema==4.26.0"];
 const SCIM: [&str; 3] = ["scim2-tester==0.5.2", "scim2-client==0.13.2", "httpx2==2.16.2"];
 /// Makes requests out of an OpenAPI document and looks at the answers.
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
+/// The reference implementation of The Update Framework: reads our repositories and writes some that
+/// we read.
+const TUF: [&str; 2] = ["tuf==7.0.1", "securesystemslib[crypto]==1.6.0"];
 /// One word per package that the environment holds; what is listed is not installed again.
 const INSTALLED: &str = "installed.txt";
 
 /// Interpreter of the environment, with what the tests use installed.
 pub fn python() -> Result<PathBuf> {
     let python = environment()?;
-    pip_install(&[&[OPENAI, SCHEMATHESIS], &OCSF[..], &SCIM[..]].concat(), &[])?;
+    pip_install(&[&[OPENAI, SCHEMATHESIS], &OCSF[..], &SCIM[..], &TUF[..]].concat(), &[])?;
     Ok(python)
 }
 
