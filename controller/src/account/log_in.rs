@@ -95,7 +95,7 @@ pub async fn log_in(
         () => match second_factor(app, &mut write, &user, attempt.code.as_deref(), now).await? {
             Second::Fits(method) => {
                 users::note_login(&mut write, user.id, 0, Timestamp(0), Some(now)).await?;
-                let proved = Proved { user, method, via: None };
+                let proved = Proved { user, method, via: None, at: now };
                 let issued =
                     login_session::begin(&signer, &mut write, proved, &origin, now).await?;
                 let after = json!({"session": issued.session, "method": method.as_str()});
@@ -180,7 +180,7 @@ async fn second_factor(
 }
 
 /// Counts a failure and records it. A locked account is not locked further by trying.
-async fn fail(
+pub(super) async fn fail(
     app: &App,
     scope: &TenantScope,
     intent: Intent,

@@ -5,7 +5,7 @@ use edgeformer_proto::token::Token;
 use serde_json::json;
 
 use super::password::Password;
-use super::{commit, existing, totp};
+use super::{commit, existing, log_in, totp};
 use crate::app::App;
 use crate::audit::{Intent, Resource};
 use crate::error::AppError;
@@ -26,12 +26,33 @@ pub fn person(principal: &Principal) -> Result<(UserId, SessionId), AppError> {
     }
 }
 
-async fn check(app: &App, user: &User, password: Password) -> Result<(), AppError> {
-    let kept = Some(user.password_hash.clone());
-    match app.accounts().hasher.verify(password, kept).await? {
-        true => Ok(()),
-        false => Err(AppError::invalid("current_password", "it is not your password")),
+/// Whether it is the person's own password. Whoever found a log-in open is kept from guessing it like
+/// whoever logs in: failures count, are on record, and lock.
+async fn check(
+    app: &App,
+    scope: &TenantScope,
+    action: Action,
+    user: &User,
+    password: Password,
+) -> Result<(), AppError> {
+    let now = app.now();
+    if user.password_hash.is_empty() {
+        let detail = "you log in at an identity provider and have no password here";
+        return Err(AppError::conflict("no_password", detail));
     }
+    if user.locked_until > now {
+        let until = user.locked_until.rfc3339();
+        let message = format!("passwords are not looked at after failed ones until {until}");
+        return Err(AppError::Denied(message));
+    }
+    let kept = Some(user.password_hash.clone());
+    if app.accounts().hasher.verify(password, kept).await? {
+        return Ok(());
+    }
+    let resource = Resource::new("user", user.id).named(user.user_name.clone());
+    let intent = Intent::new(action, resource);
+    log_in::fail(app, scope, intent, user, "the password is wrong", now).await?;
+    Err(AppError::invalid("current_password", "it is not your password"))
 }
 
 async fn names(app: &App, scope: &TenantScope, user: &User) -> Result<Vec<String>, AppError> {
@@ -63,7 +84,7 @@ pub async fn change_password(
 ) -> Result<(), AppError> {
     let (id, session) = person(principal)?;
     let user = super::get(app, scope, id).await?;
-    check(app, &user, current).await?;
+    check(app, scope, Action::SelfPassword, &user, current).await?;
     let hash = accept(app, scope, &user, new).await?;
     let resource = Resource::new("user", id).named(user.user_name);
     let mut write = app.store.write(scope, Intent::new(Action::SelfPassword, resource)).await?;
@@ -129,7 +150,7 @@ pub async fn begin_totp(
 ) -> Result<NewFactor, AppError> {
     let (id, _) = person(principal)?;
     let user = super::get(app, scope, id).await?;
-    check(app, &user, current).await?;
+    check(app, scope, Action::SelfTotp, &user, current).await?;
     if user.totp_confirmed {
         let detail = "there is a second factor already: remove it first";
         return Err(AppError::conflict("second_factor_exists", detail));
@@ -197,7 +218,7 @@ pub async fn remove_totp(
 ) -> Result<(), AppError> {
     let (id, _) = person(principal)?;
     let user = super::get(app, scope, id).await?;
-    check(app, &user, current).await?;
+    check(app, scope, Action::SelfTotp, &user, current).await?;
     let resource = Resource::new("user", id).named(user.user_name);
     let mut write = app.store.write(scope, Intent::new(Action::SelfTotp, resource)).await?;
     users::set_totp(&mut write, id, None, false).await?;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use crate::clock::Timestamp;
+use crate::quota::strangers::Address;
 
 /// Log-ins at once.
 const BURST: f64 = 20.0;
@@ -16,13 +17,13 @@ const MAX_ADDRESSES: usize = 10_000;
 
 /// What is left of each address.
 #[derive(Debug, Default)]
-pub struct Throttle(Mutex<HashMap<IpAddr, (f64, Timestamp)>>);
+pub struct Throttle(Mutex<HashMap<Address, (f64, Timestamp)>>);
 
 impl Throttle {
     /// Whether `address` may try now.
     pub fn admit(&self, address: Option<IpAddr>, now: Timestamp) -> bool {
         // Without an address there is no network in between.
-        let Some(address) = address.map(|address| address.to_canonical()) else { return true };
+        let Some(address) = address.map(Address::from) else { return true };
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= MAX_ADDRESSES {
             let full = |&(left, at): &(f64, Timestamp)| refilled(left, at, now) >= BURST;
@@ -62,5 +63,9 @@ mod tests {
         // The same address in another notation.
         assert!(!throttle.admit("::ffff:10.0.0.1".parse().ok(), at(5)));
         assert!(throttle.admit(None, at(5)));
+        // A household has 2^64 of these.
+        let neighbours = |n: u32| format!("2001:db8::{n:x}").parse().ok();
+        let admitted = (0..100).filter(|n| throttle.admit(neighbours(*n), at(9))).count();
+        assert_eq!(admitted, 20);
     }
 }

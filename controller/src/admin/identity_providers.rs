@@ -62,6 +62,8 @@ pub struct Edit {
     pub creates_users: Option<bool>,
     /// Whether somebody unknown is taken for the account with their address.
     pub matches_email: Option<bool>,
+    /// Whether accounts that were brought in over SCIM are its people's.
+    pub matches_provisioned: Option<bool>,
     /// Whether people may log in with it.
     pub enabled: Option<bool>,
 }
@@ -147,6 +149,8 @@ impl Edit {
         }
         settings.creates_users = self.creates_users.unwrap_or(settings.creates_users);
         settings.matches_email = self.matches_email.unwrap_or(settings.matches_email);
+        settings.matches_provisioned =
+            self.matches_provisioned.unwrap_or(settings.matches_provisioned);
         Ok(settings)
     }
 
@@ -210,6 +214,7 @@ fn described(provider: &IdentityProvider) -> Value {
         "algorithms": settings.algorithms,
         "creates_users": settings.creates_users,
         "matches_email": settings.matches_email,
+        "matches_provisioned": settings.matches_provisioned,
         "enabled": provider.enabled,
     })
 }
@@ -252,6 +257,7 @@ pub async fn create(
             algorithms: USUAL_ALGORITHMS.map(str::to_owned).into(),
             creates_users: false,
             matches_email: false,
+            matches_provisioned: true,
         },
         enabled: true,
         revision: 1,

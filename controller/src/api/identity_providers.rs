@@ -50,6 +50,7 @@ pub struct IdentityProviderView {
     algorithms: BTreeSet<String>,
     creates_users: bool,
     matches_email: bool,
+    matches_provisioned: bool,
     enabled: bool,
     /// To register at the provider.
     redirect_uri: String,
@@ -78,6 +79,7 @@ impl IdentityProviderView {
             algorithms: settings.algorithms,
             creates_users: settings.creates_users,
             matches_email: settings.matches_email,
+            matches_provisioned: settings.matches_provisioned,
             enabled: provider.enabled,
             revision: provider.revision,
             created_at: provider.created_at.rfc3339(),
@@ -117,6 +119,9 @@ pub struct IdentityProviderEdit {
     creates_users: Option<bool>,
     /// Whether somebody unknown is taken for the account with their verified e-mail address.
     matches_email: Option<bool>,
+    /// Whether accounts that were brought in over SCIM are its people's, by their external id. One
+    /// provider of a tenant at most, or nobody is matched.
+    matches_provisioned: Option<bool>,
     enabled: Option<bool>,
 }
 
@@ -134,6 +139,7 @@ impl From<IdentityProviderEdit> for use_case::Edit {
             algorithms: body.algorithms,
             creates_users: body.creates_users,
             matches_email: body.matches_email,
+            matches_provisioned: body.matches_provisioned,
             enabled: body.enabled,
         }
     }

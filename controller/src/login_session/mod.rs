@@ -105,6 +105,8 @@ pub struct Proved {
     pub method: AuthMethod,
     /// At which provider.
     pub via: Option<Via>,
+    /// When: a log-in that another lets in is as old as that one.
+    pub at: Timestamp,
 }
 
 /// What access tokens are signed with. Got before a transaction is begun: it may need one itself.
@@ -187,10 +189,10 @@ async fn open_session(
         method: proved.method,
         via: proved.via,
         source: origin.source.clone(),
-        signed_in_at: now,
+        signed_in_at: proved.at,
         rotated_at: now,
         idle_ends_at: now.plus(IDLE_LIFE),
-        ends_at: now.plus(LIFE),
+        ends_at: proved.at.plus(LIFE),
         ended_at: None,
     };
     rows::insert(write, &session, &secret.sha256()).await?;

@@ -212,6 +212,21 @@ pub fn check_logout_token(
     }
 }
 
+/// The claims of an ID token with those of the userinfo behind them. An address and whether it was
+/// verified are one statement: neither half is taken from the one to vouch for the other's.
+pub fn with_userinfo(mut all: Claims, mut said: Claims) -> Claims {
+    let (address, verified) = ("email", "email_verified");
+    match all.contains_key(address) {
+        true if all.get(address) != said.get(address) => drop(said.remove(verified)),
+        true => {}
+        false => drop(all.remove(verified)),
+    }
+    for (name, value) in said {
+        all.entry(name).or_insert(value);
+    }
+    all
+}
+
 /// The groups in a claim: a list of texts, or one text. A claim whose name has dots is looked for as it
 /// is, then as a path (`realm_access.roles`).
 pub fn groups(claims: &Claims, name: &str) -> Option<BTreeSet<String>> {
@@ -345,6 +360,24 @@ mod tests {
             assert!(refused.contains(why), "{bad}: {refused}");
         }
         assert!(check_logout_token(&with(id_token(), json!({})), EXPECTED).is_err());
+    }
+
+    #[test]
+    fn what_is_verified_of_one_address_vouches_for_no_other() {
+        let merged = |token: Value, userinfo: Value| {
+            let all = with_userinfo(with(token, json!({})), with(userinfo, json!({})));
+            (all.get("email").cloned(), all.get("email_verified").cloned())
+        };
+        let (mine, yours) = (json!("mine@x.example"), json!("yours@x.example"));
+        let (whole, half) = (
+            json!({"email": "mine@x.example", "email_verified": true}),
+            json!({"email": "yours@x.example"}),
+        );
+        assert_eq!(merged(json!({}), whole.clone()), (Some(mine.clone()), Some(json!(true))));
+        assert_eq!(merged(half, whole.clone()), (Some(yours), None));
+        let same = json!({"email": "mine@x.example"});
+        assert_eq!(merged(same.clone(), whole), (Some(mine.clone()), Some(json!(true))));
+        assert_eq!(merged(json!({"email_verified": true}), same), (Some(mine), None));
     }
 
     #[test]

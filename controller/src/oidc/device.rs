@@ -164,12 +164,13 @@ pub async fn decide(
     let proof = &principal.authentication;
     let scope = TenantScope::logging_in(waiting.tenant, user, &principal.name, origin)
         .proved(proof.method, proof.at);
-    let intent = Intent::new(Action::SessionDelegate, Resource::new("session", session));
+    // About the person: the address from which they log in is theirs, and goes when they are erased.
+    let intent = Intent::new(Action::SessionDelegate, Resource::new("user", user));
     let mut write = app.store.write(&scope, intent).await?;
     if !rows::decide(&mut write, waiting.login.id, allow.then_some(session)).await? {
         return Err(gone());
     }
-    let after = json!({"let_in": allow, "from": waiting.login.source});
+    let after = json!({"session": session, "let_in": allow, "from": waiting.login.source});
     write.changes(json!(null), after);
     write.commit(now).await?;
     app.nudges.audit.notify_one();
@@ -259,7 +260,7 @@ async fn enter(
     }
     // The provider ends this one together with the browser's.
     let via = by.via.map(|via| Via { wrapped_id_token: None, ..via });
-    let proved = Proved { user, method: by.method, via };
+    let proved = Proved { user, method: by.method, via, at: by.signed_in_at };
     let issued = login_session::begin(&signer, &mut write, proved, &origin, now).await?;
     let after = json!({
         "session": issued.session, "method": by.method.as_str(), "let_in_by_session": by.id,

@@ -352,7 +352,7 @@ impl Proof<'_> {
         &self,
         metadata: &Metadata,
         tokens: &Tokens,
-        mut all: Claims,
+        all: Claims,
         identity: &Identity,
     ) -> Result<Claims, String> {
         let named = claims::groups(&all, &self.provider.settings.groups_claim).is_some();
@@ -366,10 +366,7 @@ impl Proof<'_> {
         if claims::subject(&said).as_ref() != Ok(&identity.subject) {
             return Err("the provider's userinfo is about somebody else".to_owned());
         }
-        for (name, value) in said {
-            all.entry(name).or_insert(value);
-        }
-        Ok(all)
+        Ok(claims::with_userinfo(all, said))
     }
 
     /// Begins the session of whom the provider vouches for.
@@ -410,7 +407,7 @@ impl Proof<'_> {
         let (subject, groups) = (&person.identity.subject, &person.groups);
         user_identities::put(&mut write, provider.id, subject, user.id, groups, now).await?;
         users::note_login(&mut write, user.id, 0, Timestamp(0), Some(now)).await?;
-        let proved = Proved { user, method: AuthMethod::Oidc, via: Some(via) };
+        let proved = Proved { user, method: AuthMethod::Oidc, via: Some(via), at: now };
         let begun = browser::begin(&mut write, proved, origin, now).await?;
         let after = json!({
             "session": begun.session, "method": AuthMethod::Oidc.as_str(),

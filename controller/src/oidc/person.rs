@@ -19,7 +19,7 @@ use crate::policy::{Action, AuthMethod, Role};
 use crate::scope::{Origin, TenantScope};
 use crate::store::identity_providers::IdentityProvider;
 use crate::store::users::{self, Source, User};
-use crate::store::{Conn, user_identities};
+use crate::store::{Conn, identity_providers, user_identities};
 
 /// Whom a provider vouches for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +99,9 @@ const NO_EMAIL: &str = "the provider does not say an e-mail address of yours tha
 const OTHER_DOMAIN: &str = "your e-mail address is not of a domain that may log in";
 const NAME_TAKEN: &str = "an account with your name is here already and is not known to be yours: ask \
                           an admin";
+const WHOSE: &str = "an account was brought in for somebody with your id, and it is not said by which \
+                     of the identity providers: ask an owner to switch matches_provisioned off for \
+                     all but one";
 const DISABLED: &str = "your account is disabled";
 
 /// How a subject becomes a user.
@@ -177,7 +180,16 @@ async fn find(
         };
     }
     // What the same directory brought in carries the directory's name for it.
-    let mut candidates = user_identities::brought_in_as(conn, subject).await?;
+    let mut candidates = match provider.settings.matches_provisioned {
+        true => user_identities::brought_in_as(conn, subject).await?,
+        false => Vec::new(),
+    };
+    // Another provider's people may have the same names there.
+    let others = identity_providers::all(conn).await?;
+    let also = |one: &IdentityProvider| one.id != provider.id && one.settings.matches_provisioned;
+    if !candidates.is_empty() && others.iter().any(also) {
+        return Err(NotLetIn::Because(WHOSE));
+    }
     if let Some(email) = person.email.as_deref().filter(|_| provider.settings.matches_email)
         && candidates.is_empty()
     {

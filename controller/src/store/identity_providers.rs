@@ -28,6 +28,13 @@ pub struct Settings {
     pub creates_users: bool,
     /// Whether somebody unknown is taken for the account with their verified e-mail address.
     pub matches_email: bool,
+    /// Whether accounts that were brought in over SCIM are its people's, by their external id.
+    #[serde(default = "yes")]
+    pub matches_provisioned: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A provider.

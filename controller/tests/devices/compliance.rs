@@ -417,8 +417,14 @@ async fn a_bundle_that_somebody_touched_is_caught() {
     let plant = Plant::start().await;
     let (bundle, _talk) = history(&plant).await;
     assert_eq!(bundle.check().unwrap().findings, []);
-    let report_line = bundle.line_of("deployment:report");
     let other = plant.controller.version("x", "1.0.0", 1).await.to_string();
+    catches_a_touched_log(&bundle);
+    catches_a_touched_report(&bundle, &other);
+    plant.controller.stop().await;
+}
+
+fn catches_a_touched_log(bundle: &Bundle) {
+    let report_line = bundle.line_of("deployment:report");
 
     bundle.catches(|b| drop(b.audit.remove(report_line)), "is missing");
     bundle.catches(|b| drop(b.audit.pop()), "it was cut");
@@ -457,6 +463,10 @@ async fn a_bundle_that_somebody_touched_is_caught() {
     );
     let sign = bundle.line_of("approval:sign");
     bundle.catches(|b| b.audit[sign] = b.audit[sign].replace("Grace", "Linus"), "was changed");
+}
+
+fn catches_a_touched_report(bundle: &Bundle, other: &str) {
+    let sign = bundle.line_of("approval:sign");
     // Withheld instead of changed: then nothing backs the signature.
     bundle.catches(
         |b| {
@@ -474,7 +484,7 @@ async fn a_bundle_that_somebody_touched_is_caught() {
         "not what the audit log says: approval",
     );
     bundle.catches(
-        |b| b.report.deployments[0].version_id = other.clone(),
+        |b| b.report.deployments[0].version_id = other.to_owned(),
         "not backed by the audit log: version",
     );
     bundle.catches(|b| drop(b.report.deployments.pop()), "left out, although the audit log has it");
@@ -491,7 +501,6 @@ async fn a_bundle_that_somebody_touched_is_caught() {
     bundle.catches(|b| b.envelopes.clear(), "the bundle has no envelope");
     let key = ReleasePublic::try_from(&[7; 32][..]).unwrap();
     bundle.catches(|b| b.release = key, "the signature of version");
-    plant.controller.stop().await;
 }
 
 /// What retention deleted is said to be deleted by a record of the log itself.

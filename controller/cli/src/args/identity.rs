@@ -33,6 +33,9 @@ pub struct Settings {
     /// Whether somebody unknown is taken for the account with their verified e-mail address
     #[arg(long, value_name = "BOOL")]
     pub match_email: Option<bool>,
+    /// Whether accounts that were brought in over SCIM are its people's, by their external id
+    #[arg(long, value_name = "BOOL")]
+    pub match_provisioned: Option<bool>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -35,6 +35,7 @@ fn edit_of(settings: Settings) -> Result<IdentityProviderEdit, Failure> {
         algorithms: given(settings.algorithms),
         creates_users: settings.create_users,
         matches_email: settings.match_email,
+        matches_provisioned: settings.match_provisioned,
         ..IdentityProviderEdit::default()
     })
 }

@@ -50,6 +50,7 @@ pub fn provider(one: &IdentityProvider) -> String {
         ("E-mail domains", said(list(&one.email_domains), "any")),
         ("Algorithms", list(&one.algorithms)),
         ("The unknown", unknown.to_owned()),
+        ("Gets accounts of SCIM", yes(one.matches_provisioned)),
     ]);
     format!(
         "{head}\n\nRegister at the provider:\n  Redirect URI             {}\n  Back-channel logout URI  {}",

@@ -399,3 +399,26 @@ async fn an_admin_neither_makes_nor_becomes_an_owner() {
     let sneak = town.patch(&admin, &own, json!({ "totp_confirmed": false })).await;
     sneak.is_problem(422, "invalid");
 }
+
+/// A log-in that somebody left open is no way to find the password out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_logged_in_does_not_guess_the_password() {
+    let town = Town::new().await;
+    town.user("ada", "admin").await;
+    let access = town.log_in("ada", PASSWORD).await.text("access_token");
+    let guess = async |current: &str| {
+        let body = json!({"current_password": current});
+        town.rest.post(&access, "/api/v1/me/totp", body).await
+    };
+    for n in 0..5 {
+        guess(&format!("another horse battery {n}")).await.is_problem(422, "invalid");
+    }
+    let locked = guess(PASSWORD).await;
+    locked.is_problem(403, "forbidden");
+    assert!(locked.text("detail").contains("after failed ones"), "{locked:?}");
+    town.seconds(61);
+    assert_eq!(guess(PASSWORD).await.status, 200);
+    let log = town.rest.get(&town.owner, "/api/v1/audit?limit=100").await;
+    let denied = |record: &&Value| record["action"] == "self:totp" && record["outcome"] == "denied";
+    assert_eq!(log.body["items"].as_array().unwrap().iter().filter(denied).count(), 6);
+}

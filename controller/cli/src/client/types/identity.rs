@@ -30,6 +30,8 @@ pub struct IdentityProviderEdit {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub matches_email: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub matches_provisioned: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
 }
 
@@ -48,6 +50,7 @@ pub struct IdentityProvider {
     pub algorithms: BTreeSet<String>,
     pub creates_users: bool,
     pub matches_email: bool,
+    pub matches_provisioned: bool,
     pub enabled: bool,
     pub redirect_uri: String,
     pub back_channel_logout_uri: String,

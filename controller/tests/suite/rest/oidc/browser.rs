@@ -313,3 +313,37 @@ async fn a_command_line_is_not_let_in_by_others_later_or_twice() {
     let nobody = edgeformer_proto::token::Token::mint(edgeformer_proto::token::Kind::DeviceLogin);
     poll(&town, nobody.reveal()).await.is_problem(409, "expired_token");
 }
+
+/// Letting a command line in is no new log-in: policies that ask for a fresh one are not satisfied by it,
+/// and a chain of them does not outlast the log-in that it began with.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_line_is_as_old_as_the_log_in_that_let_it_in() {
+    let town = Town::new().await;
+    let ada = town.entered("ada").await;
+    let csrf = ada.cookie("-csrf").unwrap();
+    let day = Duration::from_secs(24 * 3600);
+    for _ in 0..13 {
+        // In use, so that it is not idle.
+        town.rest.advance(day / 2);
+        assert_eq!(ada.get(&town.rest, "/api/v1/devices").await.status, 200);
+    }
+    let begun = waiting(&town).await;
+    let code = begun.text("user_code");
+    let pairs = [("user_code", code.as_str()), ("decision", "allow"), ("csrf", csrf.as_str())];
+    let decided = ada.form(&town.rest, "/api/v1/login/device/decision", &pairs).await;
+    assert_eq!(decided.status, 200, "{decided:?}");
+    let tokens = poll(&town, &begun.text("device_code")).await;
+    let access = tokens.text("access_token");
+    let sessions = town.rest.get(&access, "/api/v1/me/sessions").await;
+    let all = sessions.body["items"].as_array().unwrap();
+    assert_eq!(all.len(), 2, "{all:?}");
+    assert_eq!(all[0]["signed_in_at"], all[1]["signed_in_at"], "{all:?}");
+    town.rest.advance(day / 2);
+    let body = json!({"refresh_token": tokens.text("refresh_token")}).to_string();
+    let over = town.rest.send(Method::POST, "/api/v1/login/refresh", &[], Some(&body)).await;
+    over.is_problem(401, "unauthenticated");
+
+    // Where she was is hers, and goes with her.
+    let record = &town.records("session:delegate").await[0];
+    assert_eq!(record["resource"]["kind"], "user", "{record}");
+}

@@ -363,3 +363,37 @@ async fn settings_are_checked_shown_without_the_secret_and_changed_by_revision()
     assert_eq!(gone.status, 204);
     town.rest.get(&town.owner, &one).await.is_problem(404, "not_found");
 }
+
+/// The same id at two providers is two people: neither gets the account that was brought in for one of
+/// them until it is said whose it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_was_brought_in_is_one_providers() {
+    let town = Town::new().await;
+    let body = json!({"name": "idp", "role": "admin", "scopes": ["scim:provision"]});
+    let token = town.rest.post(&town.owner, "/api/v1/tokens", body).await.text("token");
+    let body = json!({"userName": "lovelace", "externalId": "ada"});
+    let made = town.rest.post(&token, "/api/v1/scim/v2/Users", body).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let other = json!({"name": "partners", "issuer": "https://partners.example", "client_id": "x"});
+    let other = town.rest.post(&town.owner, "/api/v1/identity-providers", other).await;
+    assert_eq!(other.status, 201, "{other:?}");
+    let enter = async || {
+        let browser = Browser::default();
+        let url = browser.start(&town.rest, "tenant=acme&provider=corp").await;
+        let back = browser.at_provider(&town.provider, &url, Some("ada")).await;
+        (browser.get(&town.rest, &path(&back)).await, browser)
+    };
+    let (refused, _) = enter().await;
+    refused.is_problem(403, "forbidden");
+    assert!(refused.text("detail").contains("matches_provisioned"), "{refused:?}");
+
+    let bearer = format!("Bearer {}", town.owner);
+    let headers = [("authorization", bearer.as_str()), ("if-match", "\"1\"")];
+    let at = format!("/api/v1/identity-providers/{}", other.text("id"));
+    let off = Some(r#"{"matches_provisioned": false}"#);
+    assert_eq!(town.rest.send(Method::PATCH, &at, &headers, off).await.status, 200);
+    let (entered, browser) = enter().await;
+    assert_eq!(entered.status, 303, "{entered:?}");
+    let me = browser.get(&town.rest, "/api/v1/whoami").await;
+    assert_eq!(me.text("principal_id"), made.text("id"));
+}
