@@ -6,4 +6,5 @@ mod delegations;
 mod properties;
 mod repo;
 mod rotation;
+mod tamper;
 mod workflow;

@@ -224,12 +224,21 @@ impl Device {
         trusted: Trusted,
         path: &str,
     ) -> Result<Found, TufError> {
+        self.look_up_in(&repo.files, trusted, path)
+    }
+
+    pub fn look_up_in(
+        &mut self,
+        files: &BTreeMap<String, Vec<u8>>,
+        trusted: Trusted,
+        path: &str,
+    ) -> Result<Found, TufError> {
         self.asked.clear();
         let step = trusted.look_up(path)?;
         let state = std::cell::RefCell::new(&mut *self);
         LookUp::run(
             step,
-            |request| Ok(state.borrow_mut().give(&repo.files, request)),
+            |request| Ok(state.borrow_mut().give(files, request)),
             |change| {
                 state.borrow_mut().keep(change);
                 Ok(())
