@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::reconcile::retention::MAX_OLDER;
+
 /// Runs models on this device and keeps them as its fleet controller wants them.
 #[derive(Debug, Parser)]
 #[command(name = "edgeformer-agent", version, max_term_width = 100)]
@@ -92,6 +94,15 @@ pub struct RunArgs {
     /// Memory that models may use together, in MiB (default: what the machine has available)
     #[arg(long, value_name = "N")]
     pub memory_limit_mb: Option<u64>,
+    /// Confirmed versions to keep per model beside the one that serves; the newest of them is what a
+    /// crash loop goes back to
+    #[arg(long, value_name = "N", default_value_t = 2,
+          value_parser = clap::value_parser!(u8).range(0..=MAX_OLDER as i64))]
+    pub keep_versions: u8,
+    /// Disk that these may take together, in MiB, not counting that newest one of each model
+    /// (default: a tenth of the file system). What a download needs comes before all of them
+    #[arg(long, value_name = "N")]
+    pub keep_mb: Option<u64>,
     /// Form of the log lines on stderr
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,

@@ -16,6 +16,7 @@ use tonic::transport::Channel;
 
 use crate::cli::RunArgs;
 use crate::clock::{Clock, rfc3339};
+use crate::durable::Folder;
 use crate::fetch::remote::Remote;
 use crate::fetch::versions::Opening;
 use crate::fetch::{Limits, Store};
@@ -24,6 +25,7 @@ use crate::privacy::Gate;
 use crate::reconcile::Handle;
 use crate::reconcile::ledger::{LedgerStore, Source};
 use crate::reconcile::report::{Board, SlotReport};
+use crate::reconcile::retention::Retention;
 use crate::serve::{self, ServeConfig};
 use crate::session::{self, Connection, Links, Parts};
 use crate::slots::{RequestMeasurement, SlotName, Workers};
@@ -73,9 +75,19 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let identity = Identity::load(&state_dir)?;
     let _alone = lock::acquire(&state_dir)?;
     logging::start(&state_dir, args.log_format).context("the log file cannot be opened")?;
+    let folder = Folder::from(&state_dir);
+    match folder.remove_leftovers() {
+        Ok(0) => {}
+        Ok(files) => tracing::info!(files, "removed what interrupted writes had left"),
+        Err(error) => tracing::warn!(%error, "what interrupted writes left stays for now"),
+    }
     let clock = Clock::open(&state_dir);
     let keys: Arc<dyn DeviceKeys> = Arc::new(FileKeys::open_or_create(state_dir.join("keys"))?);
-    let reconcile = Handle::new(Arc::new(open_ledger(&state_dir, &clock)?), clock.clone());
+    let reconcile = Handle::new(
+        Arc::new(open_ledger(&state_dir, &clock)?),
+        clock.clone(),
+        retention(&args, &folder),
+    );
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let listener = serve::bind(args.listen, args.allow_remote).await?;
@@ -101,6 +113,13 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     }
     running.stop().await;
     Ok(())
+}
+
+/// What older versions may take, by the flags or a tenth of the disk.
+fn retention(args: &RunArgs, folder: &Folder) -> Retention {
+    let tenth = || folder.space().map_or(u64::MAX, |space| space.total / 10);
+    let bytes = args.keep_mb.map_or_else(tenth, |mib| mib.saturating_mul(1 << 20));
+    Retention { versions: args.keep_versions.into(), bytes }
 }
 
 fn memory_limit_bytes(args: &RunArgs) -> Option<u64> {
@@ -197,8 +216,7 @@ fn open_ledger(state_dir: &Path, clock: &Clock) -> anyhow::Result<LedgerStore> {
                    newest desired state until the controller sends it again"
         );
     }
-    let now_us = clock.now_us();
-    ledger.change(|ledger| ledger.recover(now_us))?;
+    ledger.recover(clock.now_us());
     Ok(ledger)
 }
 

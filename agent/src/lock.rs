@@ -64,10 +64,11 @@ pub fn acquire(directory: &Path) -> Result<StateLock, LockError> {
         }
         Err(errno) => return Err(failed(errno.into())),
     }
-    file.set_len(0)
+    // Only for the message: a device whose disk is full must serve all the same.
+    let _ = file
+        .set_len(0)
         .and_then(|()| file.rewind())
-        .and_then(|()| write!(file, "{}", std::process::id()))
-        .map_err(failed)?;
+        .and_then(|()| write!(file, "{}", std::process::id()));
     Ok(StateLock { _file: file })
 }
 

@@ -47,8 +47,10 @@ pub enum FetchError {
     },
     /// The chunks do not fit.
     #[error(
-        "needs {} of disk, {} available: free some space, then roll it out again",
-        human_bytes(*.needs_bytes), human_bytes(*.available_bytes)
+        "needs {} of disk, {} available, and the older versions on this device do not make up for it: \
+         free {} where the state directory is, or use a smaller model; then roll it out again",
+        human_bytes(*.needs_bytes), human_bytes(*.available_bytes),
+        human_bytes(.needs_bytes.saturating_sub(*.available_bytes))
     )]
     Disk {
         /// What is still to be stored, with a reserve.

@@ -64,6 +64,20 @@ pub struct Prepared {
     pub payload: Arc<dyn PayloadSource>,
 }
 
+/// How a collection went.
+#[derive(Debug)]
+pub enum Collected {
+    /// Only these versions are left.
+    Done {
+        /// What was removed.
+        freed_bytes: u64,
+    },
+    /// A fetch runs: later.
+    Busy,
+    /// A file operation failed: later.
+    Failed(FetchError),
+}
+
 /// Versions as reconciliation sees them.
 pub trait Artifacts: Clone + Send + Sync + 'static {
     /// Brings everything of a version onto the disk.
@@ -77,8 +91,19 @@ pub trait Artifacts: Clone + Send + Sync + 'static {
     /// Opens a version for a worker. Needs no connection.
     fn prepare(&self, target: &Target)
     -> impl Future<Output = Result<Prepared, FetchError>> + Send;
-    /// Removes the bytes of all versions but these. A fetch that runs makes it do nothing.
-    fn collect_garbage(&self, keep: Vec<Target>) -> impl Future<Output = ()> + Send;
+    /// What each of `candidates` frees when it goes after those before it, while `needed` stays; none
+    /// for one that cannot be opened. Empty if that cannot be said.
+    fn frees(
+        &self,
+        needed: Vec<Target>,
+        candidates: Vec<Target>,
+    ) -> impl Future<Output = Vec<Option<u64>>> + Send;
+    /// Removes the bytes of all versions but those that `wanted` names, which is asked when no fetch
+    /// runs and none can begin.
+    fn collect(
+        &self,
+        wanted: impl FnOnce() -> Vec<Target> + Send + 'static,
+    ) -> impl Future<Output = Collected> + Send;
 }
 
 /// What versions may use here.
@@ -190,6 +215,30 @@ impl Store {
         }
     }
 
+    /// See [`Artifacts::frees`]. The last of `candidates` goes last, so it alone keeps what it shares
+    /// with those before it.
+    fn freed_by(&self, needed: &[Target], candidates: &[Target]) -> Vec<Option<u64>> {
+        let chunks = |target: &Target| {
+            let index = self.versions.open(target).ok()?.index;
+            Some(index.entries().iter().map(|one| (one.id, one.chunk_bytes)).collect::<Vec<_>>())
+        };
+        let mut staying: HashSet<ChunkId> = HashSet::new();
+        for target in needed {
+            staying.extend(chunks(target).into_iter().flatten().map(|(id, _)| id));
+        }
+        let mut frees: Vec<_> = candidates
+            .iter()
+            .rev()
+            .map(|target| {
+                let own = chunks(target)?.into_iter().filter(|(id, _)| staying.insert(*id));
+                let chunk_bytes: u64 = own.map(|(_, bytes)| u64::from(bytes)).sum();
+                Some(chunk_bytes + self.versions.size_bytes(target))
+            })
+            .collect();
+        frees.reverse();
+        frees
+    }
+
     fn remove_all_but(&self, keep: &[Target]) -> Result<u64, FetchError> {
         let mut ids = HashSet::new();
         for target in keep.iter().filter(|target| self.versions.knows(target)) {
@@ -231,18 +280,19 @@ impl Artifacts for Store {
         Ok(Prepared { memory, payload: Arc::new(payload) })
     }
 
-    async fn collect_garbage(&self, keep: Vec<Target>) {
-        let Ok(_nobody_reads) = self.files.try_write() else { return };
+    async fn frees(&self, needed: Vec<Target>, candidates: Vec<Target>) -> Vec<Option<u64>> {
         let store = self.clone();
-        match self.blocking(move || store.remove_all_but(&keep)).await {
-            Ok(0) => {}
-            Ok(bytes) => {
-                tracing::info!(
-                    freed = facts::human_bytes(bytes),
-                    "removed versions no longer wanted"
-                );
-            }
-            Err(error) => tracing::warn!(%error, "old versions were not removed"),
+        let measured = self.blocking(move || Ok(store.freed_by(&needed, &candidates))).await;
+        measured.unwrap_or_default()
+    }
+
+    async fn collect(&self, wanted: impl FnOnce() -> Vec<Target> + Send + 'static) -> Collected {
+        let Ok(_nobody_reads) = self.files.try_write() else { return Collected::Busy };
+        let store = self.clone();
+        let removed = self.blocking(move || store.remove_all_but(&wanted()));
+        match removed.await {
+            Ok(freed_bytes) => Collected::Done { freed_bytes },
+            Err(error) => Collected::Failed(error),
         }
     }
 }

@@ -133,6 +133,12 @@ impl VersionStore {
         Ok(())
     }
 
+    /// What is kept of a version beside its chunks, in bytes.
+    pub fn size_bytes(&self, target: &Target) -> u64 {
+        let folder = self.folder(target);
+        [MANIFEST, INDEX, KEY].iter().filter_map(|name| folder.size(name)).sum()
+    }
+
     /// Whether anything is kept of a version.
     pub fn knows(&self, target: &Target) -> bool {
         self.folder(target).size(MANIFEST).is_some()

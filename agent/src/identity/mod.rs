@@ -12,5 +12,5 @@ pub mod store;
 pub mod tls;
 
 pub use dial::ControllerUrl;
-pub use keys::{DeviceKeys, FileKeys};
+pub use keys::{DeviceKeys, FileKeys, KeyError};
 pub use store::{Certificate, Identity, IdentityError};

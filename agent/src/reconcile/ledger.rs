@@ -8,18 +8,23 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use edgeformer_proto::artifact::Digest;
+use edgeformer_proto::ids::VersionId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::desired::{Desired, Offer, Rejection, weigh};
+use super::desired::{Desired, Offer, Rejection, Target, weigh};
 use super::state::SlotState;
 use crate::clock::UnixMicros;
-use crate::durable::Folder;
+use crate::durable::{self, Folder};
 use crate::slots::SlotName;
 
 const FILE: &str = "ledger.json";
 const PREVIOUS: &str = "ledger.previous.json";
+const RESERVE: &str = "reserve";
 const FORMAT: u32 = 1;
+
+/// Room for both files of a ledger with many slots and for the part files that replace them.
+const RESERVE_BYTES: usize = 512 << 10;
 
 /// 64 slots with three targets and messages each take about 200 KiB.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
@@ -74,6 +79,30 @@ impl Ledger {
             *state = std::mem::take(state).retarget(wanted, generation, now_us);
         }
         self.desired = Some(desired);
+        self
+    }
+
+    /// Versions that the device must have: confirmed, or being installed.
+    pub fn needed(&self) -> Vec<Target> {
+        self.slots.values().flat_map(SlotState::needed_versions).cloned().collect()
+    }
+
+    /// All versions whose bytes stay on disk.
+    pub fn wanted(&self) -> Vec<Target> {
+        let of_slot = |state: &SlotState| {
+            state.needed_versions().chain(state.older_versions()).cloned().collect::<Vec<_>>()
+        };
+        self.slots.values().flat_map(of_slot).collect()
+    }
+
+    /// This ledger without these older versions.
+    #[must_use]
+    pub fn forget(mut self, going: &BTreeMap<SlotName, Vec<VersionId>>) -> Self {
+        for (slot, versions) in going {
+            if let Some(state) = self.slots.get_mut(slot) {
+                *state = std::mem::take(state).forget(versions);
+            }
+        }
         self
     }
 
@@ -136,6 +165,20 @@ impl LedgerStore {
         Ok((Self { folder, write: Mutex::new(()), visible }, source))
     }
 
+    /// What was under way when the agent ended is to be done again. Not written: the file says the
+    /// same after every restart, and a device with a full disk must serve all the same.
+    pub fn recover(&self, now_us: UnixMicros) {
+        let _one_writer = self.write.lock().expect("no panic while the ledger is written");
+        self.visible.send_modify(|ledger| *ledger = std::mem::take(ledger).recover(now_us));
+    }
+
+    /// Holds some room back, for the ledger alone, when there is some. A device whose disk is full can
+    /// then still record what it is about to do. False if there is none to hold.
+    pub fn hold_reserve(&self) -> bool {
+        self.folder.size(RESERVE) == Some(RESERVE_BYTES as u64)
+            || self.folder.write(RESERVE, &[0x5a; RESERVE_BYTES]).is_ok()
+    }
+
     /// The content now.
     pub fn snapshot(&self) -> Ledger {
         self.visible.borrow().clone()
@@ -187,20 +230,35 @@ impl LedgerStore {
         if *self.visible.borrow() == next {
             return Ok(());
         }
+        match self.write_files(&next) {
+            Err(LedgerError::File { source, .. })
+                if durable::is_full(&source) && self.folder.size(RESERVE).is_some() =>
+            {
+                tracing::warn!("the disk is full: the ledger takes what was held back for it");
+                let path = self.folder.join(RESERVE);
+                let freed = self.folder.remove(RESERVE);
+                freed.map_err(|source| LedgerError::File { path, source })?;
+                self.write_files(&next)?;
+            }
+            written => written?,
+        }
+        self.visible.send_replace(next);
+        Ok(())
+    }
+
+    fn write_files(&self, next: &Ledger) -> Result<(), LedgerError> {
         let failed = |name| {
             let path = self.folder.join(name);
             |source| LedgerError::File { path, source }
         };
-        let bytes = encode(&next).map_err(failed(FILE))?;
+        let bytes = encode(next).map_err(failed(FILE))?;
         // The file that is there was whole when it was written: it becomes the copy.
         match self.folder.read(FILE, MAX_FILE_BYTES) {
             Ok(old) => self.folder.write(PREVIOUS, &old).map_err(failed(PREVIOUS))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(FILE)(error)),
         }
-        self.folder.write(FILE, &bytes).map_err(failed(FILE))?;
-        self.visible.send_replace(next);
-        Ok(())
+        self.folder.write(FILE, &bytes).map_err(failed(FILE))
     }
 }
 

@@ -2,9 +2,11 @@
 //! slot without its last confirmed version because an update was interrupted, and never take an
 //! older desired state than it holds.
 
+pub mod collector;
 pub mod desired;
 pub mod ledger;
 pub mod report;
+pub mod retention;
 pub mod slot_task;
 pub mod state;
 pub mod step;
@@ -17,9 +19,11 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use self::collector::{Collector, Kept};
 use self::desired::{Offer, Rejection};
 use self::ledger::LedgerStore;
 use self::report::Board;
+use self::retention::Retention;
 use self::slot_task::{Shared, SlotTask};
 use crate::clock::Clock;
 use crate::fetch::Artifacts;
@@ -34,12 +38,28 @@ pub struct Handle {
     ledger: Arc<LedgerStore>,
     board: Arc<watch::Sender<Board>>,
     clock: Clock,
+    policy: Retention,
+    kept: Arc<watch::Sender<Kept>>,
+    seed: u64,
 }
 
 impl Handle {
     /// Over an open ledger.
-    pub fn new(ledger: Arc<LedgerStore>, clock: Clock) -> Self {
-        Self { ledger, board: Arc::new(watch::channel(Board::new()).0), clock }
+    pub fn new(ledger: Arc<LedgerStore>, clock: Clock, policy: Retention) -> Self {
+        let board = Arc::new(watch::channel(Board::new()).0);
+        let kept = Arc::new(watch::channel(Kept::default()).0);
+        Self { ledger, board, clock, policy, kept, seed: rand::random() }
+    }
+
+    /// With waits that follow from `seed`, for tests that must take the same way again.
+    #[must_use]
+    pub fn seeded(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// What older versions take.
+    pub fn kept(&self) -> Kept {
+        *self.kept.borrow()
     }
 
     /// The generation that is durable here.
@@ -70,10 +90,19 @@ impl Handle {
         sessions: watch::Receiver<u64>,
         stop: CancellationToken,
     ) {
+        let collector = Collector {
+            ledger: Arc::clone(&self.ledger),
+            artifacts: artifacts.clone(),
+            policy: self.policy,
+            clock: self.clock.clone(),
+            kept: Arc::clone(&self.kept),
+        };
         let shared = Shared {
             ledger: Arc::clone(&self.ledger),
             workers,
             artifacts,
+            collector: collector.clone(),
+            seed: self.seed,
             clock: self.clock.clone(),
             board: Arc::clone(&self.board),
             sessions,
@@ -81,6 +110,8 @@ impl Handle {
         let mut ledger = self.ledger.watch();
         let mut running: HashMap<Id, SlotName> = HashMap::new();
         let mut tasks = JoinSet::new();
+        let mut collecting = JoinSet::new();
+        collecting.spawn(collector.run());
         loop {
             let slots: Vec<_> = ledger.borrow_and_update().slots.keys().cloned().collect();
             for name in slots {
@@ -100,7 +131,7 @@ impl Handle {
                     let slot = running.remove(&id);
                     if let Err(error) = ended {
                         tracing::error!(?slot, %error, "the task of a slot ended; starting it again");
-                        tokio::time::sleep(TASK_RESTART).await;
+                        self.clock.pause(TASK_RESTART).await;
                     }
                 }
             }

@@ -8,6 +8,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::{broadcast, watch};
 
+use super::collector::Collector;
 use super::desired::Target;
 use super::ledger::{LedgerError, LedgerStore};
 use super::report::{Board, Live, report};
@@ -39,6 +40,10 @@ pub struct Shared<W, A> {
     pub workers: W,
     /// Versions.
     pub artifacts: A,
+    /// What takes off the disk what nothing needs.
+    pub collector: Collector<A>,
+    /// Of the lengths of waits.
+    pub seed: u64,
     /// Time.
     pub clock: Clock,
     /// Where slots report.
@@ -68,13 +73,13 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
             name,
             ledger: shared.ledger.watch(),
             exits: shared.workers.events(),
+            rng: StdRng::seed_from_u64(shared.seed),
             shared,
             seen: Observation::default(),
             live: Live::default(),
             progress: Arc::default(),
             failures: 0,
             wrong_chunks: 0,
-            rng: StdRng::from_rng(&mut rand::rng()),
         }
     }
 
@@ -90,7 +95,7 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
                 tracing::error!(slot = %self.name, %error, "the ledger cannot be written; trying again");
                 self.live.waiting = Some(Failure::new("storage", error.to_string()));
                 self.publish();
-                tokio::time::sleep(STORAGE_RETRY).await;
+                self.shared.clock.pause(STORAGE_RETRY).await;
             }
         }
     }
@@ -125,7 +130,6 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
                 self.shared.workers.stop(&self.name).await;
                 self.change(|state| state.removed(now_us))?;
                 tracing::info!(slot = %self.name, "slot removed");
-                self.collect_garbage().await;
             }
             Step::Stop => self.shared.workers.stop(&self.name).await,
         }
@@ -136,7 +140,7 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
         let now_us = self.shared.clock.now_us();
         let sleep = async {
             match until_us.map(|until| u64::try_from(until - now_us).unwrap_or(0)) {
-                Some(micros) => tokio::time::sleep(Duration::from_micros(micros)).await,
+                Some(micros) => self.shared.clock.pause(Duration::from_micros(micros)).await,
                 None => std::future::pending().await,
             }
         };
@@ -179,7 +183,12 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
     }
 
     async fn repair(&mut self, target: Target) -> Result<(), LedgerError> {
-        match self.fetch_unless_interrupted(&target).await {
+        let fetched = match self.fetch_unless_interrupted(&target).await {
+            // Durable too, or the next power loss takes it away again.
+            Some(Ok(())) => Some(self.shared.artifacts.verify(&target).await),
+            fetched => fetched,
+        };
+        match fetched {
             None => {}
             Some(Ok(())) => {
                 self.seen.confirmed_damaged = false;
@@ -198,7 +207,7 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
 
     async fn fetch(&mut self, target: Target) -> Result<(), LedgerError> {
         // What is no longer wanted makes room first.
-        self.collect_garbage().await;
+        let swept = self.shared.collector.sweep().await;
         let Some(outcome) = self.fetch_unless_interrupted(&target).await else { return Ok(()) };
         self.wrong_chunks = match outcome {
             Err(FetchError::WrongChunk { .. }) => self.wrong_chunks + 1,
@@ -209,6 +218,15 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
                 self.failures = 0;
                 self.live.waiting = None;
                 self.record(&target, Event::Fetched)
+            }
+            Err(error @ FetchError::Disk { .. }) if !swept => {
+                self.hold_fetch(&error);
+                Ok(())
+            }
+            Err(FetchError::Disk { needs_bytes, available_bytes })
+                if self.shared.collector.make_room(needs_bytes - available_bytes).await? =>
+            {
+                Ok(())
             }
             Err(error)
                 if error.verdict() == Verdict::Fail || self.wrong_chunks >= MAX_WRONG_CHUNKS =>
@@ -233,17 +251,10 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
         let fetching = artifacts.fetch(target, Arc::clone(&self.progress));
         tokio::pin!(fetching);
         let before = self.state();
-        let mut tick = tokio::time::interval(PROGRESS_INTERVAL);
+        let mut tick = self.shared.clock.pause(PROGRESS_INTERVAL);
         loop {
             tokio::select! {
-                outcome = &mut fetching => {
-                    (self.live.bytes_done, self.live.bytes_total) = self.progress.get();
-                    return Some(outcome);
-                }
-                _ = tick.tick() => {
-                    (self.live.bytes_done, self.live.bytes_total) = self.progress.get();
-                    self.publish();
-                }
+                biased;
                 _ = self.ledger.changed() => {
                     self.ledger.mark_unchanged();
                     if self.state() != before {
@@ -254,6 +265,15 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
                     && self.note_exit(event).is_ok_and(|ours| ours)
                 {
                     return None;
+                },
+                outcome = &mut fetching => {
+                    (self.live.bytes_done, self.live.bytes_total) = self.progress.get();
+                    return Some(outcome);
+                }
+                () = &mut tick => {
+                    tick = self.shared.clock.pause(PROGRESS_INTERVAL);
+                    (self.live.bytes_done, self.live.bytes_total) = self.progress.get();
+                    self.publish();
                 }
             }
         }
@@ -396,12 +416,6 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
         if let Some(standby) = self.seen.standby.take_if(|standby| !wanted(standby)) {
             self.shared.workers.discard(&self.name, standby.version_id).await;
         }
-    }
-
-    async fn collect_garbage(&self) {
-        let ledger = self.shared.ledger.snapshot();
-        let keep = ledger.slots.values().flat_map(SlotState::wanted_versions).cloned().collect();
-        self.shared.artifacts.collect_garbage(keep).await;
     }
 
     fn state(&self) -> SlotState {

@@ -7,6 +7,7 @@ use edgeformer_proto::ids::VersionId;
 use serde::{Deserialize, Serialize};
 
 use super::desired::Target;
+use super::retention::MAX_OLDER;
 use crate::clock::UnixMicros;
 
 /// A worker that died this often within [`CRASH_WINDOW_US`] is in a crash loop.
@@ -112,6 +113,10 @@ pub struct SlotState {
     pub confirmed: Option<Target>,
     /// The one confirmed before it, to go back to when `confirmed` crashes.
     pub previous: Option<Target>,
+    /// Those confirmed before that, newest first: going back to them needs no fetch. Files of agents
+    /// that kept none lack it, and those agents ignore it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub older: Vec<Target>,
     /// The newest desired state of the slot, and how far it is.
     pub update: Option<Update>,
     /// When the confirmed version died or failed to start, oldest first, within the window.
@@ -153,15 +158,29 @@ impl SlotState {
         }
     }
 
-    /// All versions whose bytes must stay on disk.
-    pub fn wanted_versions(&self) -> impl Iterator<Item = &Target> {
+    /// Versions that the slot cannot do without: the confirmed one, and one that is being installed.
+    pub fn needed_versions(&self) -> impl Iterator<Item = &Target> {
         let target = match &self.update {
-            Some(Update::Install { target, phase, .. }) if !matches!(phase, Phase::Failed(_)) => {
-                Some(target)
-            }
+            Some(Update::Install { target, phase, .. }) if !phase.is_terminal() => Some(target),
             _ => None,
         };
-        self.confirmed.iter().chain(&self.previous).chain(target)
+        self.confirmed.iter().chain(target)
+    }
+
+    /// Versions confirmed before the confirmed one, newest first.
+    pub fn older_versions(&self) -> impl Iterator<Item = &Target> {
+        self.previous.iter().chain(&self.older)
+    }
+
+    /// This slot without these older versions.
+    #[must_use]
+    pub fn forget(mut self, versions: &[VersionId]) -> Self {
+        let stays = |target: &Target| !versions.contains(&target.version_id);
+        self.older.retain(stays);
+        if !self.previous.as_ref().is_none_or(stays) {
+            self.previous = (!self.older.is_empty()).then(|| self.older.remove(0));
+        }
+        self
     }
 
     /// This slot under a newer desired state. A version that failed is tried again only if its entry
@@ -237,9 +256,12 @@ impl SlotState {
             let target = target.clone();
             if let Some(before) = self.confirmed.replace(target.clone())
                 && !before.same_work(&target)
+                && let Some(before) = self.previous.replace(before)
             {
-                self.previous = Some(before);
+                self.older.insert(0, before);
             }
+            self.older.retain(|one| !one.same_work(&target) && self.previous.as_ref() != Some(one));
+            self.older.truncate(MAX_OLDER);
             self.crashes_us.clear();
         }
         self
@@ -276,6 +298,7 @@ impl SlotState {
     #[must_use]
     pub fn revert_to_previous(mut self, failure: Failure, now_us: UnixMicros) -> Self {
         let Some(previous) = self.previous.take() else { return self };
+        self.previous = (!self.older.is_empty()).then(|| self.older.remove(0));
         let Some(crashed) = self.confirmed.replace(previous) else { return self };
         if let Some(Update::Install { target, phase, .. }) = &mut self.update
             && target.same_work(&crashed)

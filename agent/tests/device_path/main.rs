@@ -20,6 +20,7 @@ use edgeformer_agent::identity::enroll::{self, EnrolError, Enrolled};
 use edgeformer_agent::identity::{DeviceKeys, FileKeys, Identity};
 use edgeformer_agent::reconcile::Handle;
 use edgeformer_agent::reconcile::ledger::LedgerStore;
+use edgeformer_agent::reconcile::retention::Retention;
 use edgeformer_agent::session::{self, Connection, Links, Parts};
 use edgeformer_proto::artifact::{Memory, ReleaseKey};
 use edgeformer_proto::ids::VersionId;
@@ -67,8 +68,8 @@ impl<'a> Setup<'a> {
         let keys: Arc<dyn DeviceKeys> =
             Arc::new(FileKeys::open_or_create(self.state_dir.join("keys")).unwrap());
         let (ledger, _) = LedgerStore::open(&self.folder).unwrap();
-        ledger.change(|ledger| ledger.recover(self.clock.now_us())).unwrap();
-        let reconcile = Handle::new(Arc::new(ledger), self.clock.clone());
+        ledger.recover(self.clock.now_us());
+        let reconcile = Handle::new(Arc::new(ledger), self.clock.clone(), Retention::default());
         let away = Connection::Away {
             since_unix_us: 0,
             failures: 0,

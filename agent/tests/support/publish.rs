@@ -27,6 +27,9 @@ pub struct Version {
     pub wrap_for: VersionId,
     pub payload: Vec<u8>,
     pub chunks: usize,
+    pub chunk_ids: Vec<String>,
+    /// Of all its chunks, sealed.
+    pub chunk_bytes: u64,
 }
 
 impl Version {
@@ -82,6 +85,8 @@ impl Publisher {
             self.chunks.lock().unwrap().insert(id, sealed.sealed);
             entries.push(sealed.entry);
         }
+        let chunk_ids = entries.iter().map(|entry| entry.id.to_string()).collect();
+        let chunk_bytes = entries.iter().map(|entry| u64::from(entry.chunk_bytes)).sum();
         let index = ChunkIndex::new(Digest::of(&payload), entries).unwrap();
         let data_key = DataKey::generate(&random).unwrap();
         let sealed_index = index.seal(&data_key, &subject, &random).unwrap();
@@ -104,6 +109,16 @@ impl Publisher {
         );
         let envelope = manifest.sign(release);
         let wrap_for = subject.version_id;
-        Version { subject, envelope, sealed_index, data_key, wrap_for, payload, chunks: pieces }
+        Version {
+            subject,
+            envelope,
+            sealed_index,
+            data_key,
+            wrap_for,
+            payload,
+            chunks: pieces,
+            chunk_ids,
+            chunk_bytes,
+        }
     }
 }
