@@ -165,9 +165,32 @@ impl From<AppError> for Problem {
             AppError::Store(StoreError::ApprovalGone(_)) => {
                 Self::new(StatusCode::CONFLICT, "approval_not_open", detail)
             }
-            AppError::Store(error) => Self::internal(&error),
+            AppError::Store(error) => of_store(&error),
             AppError::Internal(cause) => Self::internal(&cause),
         }
+    }
+}
+
+/// What the database says no to, where that says something to the caller.
+fn of_store(error: &StoreError) -> Problem {
+    let code = match error {
+        StoreError::Query { source: sqlx::Error::Database(error), .. } => error.code(),
+        _ => None,
+    };
+    match code.as_deref() {
+        // SQLITE_FULL and SQLITE_IOERR_WRITE; disk_full.
+        Some("13" | "778" | "53100") => {
+            tracing::error!(%error, "the disk of the database is full");
+            let detail = "the disk of the database is full: nothing was changed, since nothing can be \
+                          recorded; free some space, then repeat the request";
+            Problem::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", detail)
+        }
+        // character_not_in_repertoire: a zero byte that was not seen before, as in a cursor.
+        Some("22021") => {
+            let detail = "a text with a zero byte is no name and no value here: leave it out";
+            Problem::new(StatusCode::BAD_REQUEST, "zero_byte", detail)
+        }
+        _ => Problem::internal(error),
     }
 }
 

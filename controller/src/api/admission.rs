@@ -13,6 +13,7 @@ use super::arrival;
 use super::request::RequestInfo;
 use crate::app::App;
 use crate::audit::{Intent, Outcome, Resource};
+use crate::error::AppError;
 use crate::policy::{Action, Principal};
 use crate::problem::Problem;
 use crate::quota::gate::{Key, NoPlace, Place};
@@ -116,7 +117,7 @@ pub(super) async fn admit(
     let standing = match app.tenants().of(&app.store, tenant, app.now()).await {
         Ok(standing) => standing,
         Err(Refused::Closed(closed)) => return Err(refused(&closed)),
-        Err(Refused::Store(error)) => return Err(Problem::internal(&error)),
+        Err(Refused::Store(error)) => return Err(AppError::from(error).into()),
     };
     if let Err(over) = app.quota().count(tenant, standing.limits, app.now()) {
         return Err(too_fast(app, action, tenant, info, over).await);
@@ -134,7 +135,7 @@ pub(super) async fn admit(
 
 async fn record(app: &App, scope: &TenantScope, intent: Intent) -> Result<(), Problem> {
     let recorded = app.store.record(scope, intent, Outcome::Denied, app.now()).await;
-    recorded.map_err(|error| Problem::internal(&error))?;
+    recorded.map_err(AppError::from)?;
     app.nudges.audit.notify_one();
     Ok(())
 }

@@ -13,6 +13,7 @@ use super::request::RequestInfo;
 use super::{admission, browser, consent, idempotency};
 use crate::app::App;
 use crate::audit::{Intent, Outcome, Resource};
+use crate::error::AppError;
 use crate::login_session;
 use crate::policy::{
     self, Action, Approved, Asker, Circumstances, Granted, Policies, Principal, Refusal, Refused,
@@ -142,7 +143,7 @@ async fn asker(
         None => Policies::roles(),
         Some(tenant) => {
             let found = app.policies().of(&app.store, tenant, now).await;
-            found.map_err(|error| Problem::internal(&error))?
+            found.map_err(AppError::from)?
         }
     };
     let circumstances = Circumstances {
@@ -180,7 +181,7 @@ async fn record(app: &App, recorder: &Granted, intent: Intent) -> Result<(), Pro
         Granted::Tenant(scope) => app.store.record(scope, intent, Outcome::Denied, now).await,
         Granted::Installation(scope) => app.store.record(scope, intent, Outcome::Denied, now).await,
     };
-    recorded.map_err(|error| Problem::internal(&error))?;
+    recorded.map_err(AppError::from)?;
     app.nudges.audit.notify_one();
     Ok(())
 }
@@ -213,7 +214,7 @@ pub async fn authenticate(
     let token = Token::parse(Kind::Api, text)
         .map_err(|error| Problem::unauthenticated(error.to_string()))?;
     let now = app.now();
-    let found = look_up(app, &token).await.map_err(|error| Problem::internal(&error))?;
+    let found = look_up(app, &token).await.map_err(AppError::from)?;
     let works = found.and_then(|found| Some((found.clone().principal(now)?, found)));
     let (principal, found) = works.ok_or_else(|| Problem::unauthenticated(NOT_ACCEPTED))?;
     let stale = now.minus(api_tokens::LAST_USED_EVERY);

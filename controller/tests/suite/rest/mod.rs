@@ -26,6 +26,7 @@ mod sinks;
 mod tenants;
 mod wall;
 mod witnesses;
+mod zero_bytes;
 
 /// An interpreter with the packages that outside checks need.
 fn python() -> String {

@@ -82,9 +82,18 @@ impl Rest {
         Self::start_with(database_url, OutboundRules { allow, ca_pem: None }).await
     }
 
+    /// In a folder of its own below `folder`.
+    pub(crate) async fn start_below(folder: &std::path::Path) -> Self {
+        let dir = tempfile::tempdir_in(folder).unwrap();
+        Self::start_in(dir, None, OutboundRules::default()).await
+    }
+
     /// That may ask others within these rules.
     pub(crate) async fn start_with(database_url: Option<String>, outbound: OutboundRules) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), database_url, outbound).await
+    }
+
+    async fn start_in(dir: TempDir, database_url: Option<String>, outbound: OutboundRules) -> Self {
         let data = DataDir::new(&dir.path().join("data")).unwrap();
         let new = NewInstallation {
             dir: data.clone(),

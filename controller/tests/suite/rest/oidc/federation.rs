@@ -194,8 +194,8 @@ async fn a_new_key_is_looked_for_once_a_minute_at_most() {
     town.rest.advance(Duration::from_secs(61));
     assert_eq!((enter("the newest key").await, enter("").await), (200, 200));
     assert_eq!(town.provider.requests("/jwks").await, 2);
-    // Names that no database takes are names of nobody.
-    for (tenant, account) in [("ac\u{0}me", "builder"), ("acme", "buil\u{0}der")] {
+    // Names that are none are names of nobody.
+    for (tenant, account) in [("ac\u{1}me", "builder"), ("acme", "buil\u{1}der")] {
         exchange(&town, tenant, account, "x").await.is_problem(401, "unauthenticated");
     }
 }

@@ -318,7 +318,7 @@ async fn settings_are_checked_shown_without_the_secret_and_changed_by_revision()
         ("issuer", json!("https://x.example#a")),
         ("issuer", json!(" https://x.example")),
         ("issuer", json!("https://x.exa\tmple")),
-        ("issuer", json!("https://x.example/\u{0}")),
+        ("issuer", json!("https://x.example/\u{1}")),
         ("client_id", json!("")),
         ("client_secret", json!("x".repeat(2000))),
         ("role_mapping", json!({"g": ["installation"]})),
