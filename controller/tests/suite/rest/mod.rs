@@ -8,6 +8,7 @@ mod audit;
 mod audit_proofs;
 mod document;
 mod escalation;
+mod full_disk;
 mod generated;
 mod holds;
 mod idempotency;
