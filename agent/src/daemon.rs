@@ -20,14 +20,15 @@ use crate::durable::Folder;
 use crate::fetch::remote::Remote;
 use crate::fetch::versions::Opening;
 use crate::fetch::{Limits, Store};
-use crate::identity::{DeviceKeys, FileKeys, Identity};
+use crate::identity::instance::InstanceStore;
+use crate::identity::{DeviceKeys, FileKeys, Identity, IdentityError, erase};
 use crate::privacy::Gate;
 use crate::reconcile::Handle;
 use crate::reconcile::ledger::{LedgerStore, Source};
 use crate::reconcile::report::{Board, SlotReport};
 use crate::reconcile::retention::Retention;
 use crate::serve::{self, ServeConfig};
-use crate::session::{self, Connection, Links, Parts};
+use crate::session::{self, Connection, Links, Parts, farewell};
 use crate::slots::{RequestMeasurement, SlotName, Workers};
 use crate::status::document::{Device, Link, Slot, Status};
 use crate::supervisor::{Supervisor, SupervisorConfig};
@@ -72,7 +73,14 @@ struct Base {
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let state_dir = std::path::absolute(&args.state_dir)?;
-    let identity = Identity::load(&state_dir)?;
+    let is_over = erase::under_way(&state_dir).is_some();
+    let identity = match Identity::load(&state_dir) {
+        // It was erased but for the rest.
+        Err(IdentityError::NotEnrolled(_)) if is_over => {
+            return Ok(erase::remove_self(&state_dir)?);
+        }
+        found => found?,
+    };
     let _alone = lock::acquire(&state_dir)?;
     logging::start(&state_dir, args.log_format).context("the log file cannot be opened")?;
     let folder = Folder::from(&state_dir);
@@ -83,6 +91,10 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     }
     let clock = Clock::open(&state_dir);
     let keys: Arc<dyn DeviceKeys> = Arc::new(FileKeys::open_or_create(state_dir.join("keys"))?);
+    let stop = CancellationToken::new();
+    if is_over {
+        return retire(&state_dir, identity, keys, &clock, stop).await;
+    }
     let reconcile = Handle::new(
         Arc::new(open_ledger(&state_dir, &clock)?),
         clock.clone(),
@@ -103,15 +115,51 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let ready_file = args.ready_file.clone();
     let base = Base { args, state_dir, identity, keys, clock, reconcile, supervisor, local_url };
     let ready = serde_json::json!({ "pid": std::process::id(), "http_url": base.local_url });
-    let running = Running::start(base, listener)?;
+    let retired = (base.state_dir.clone(), base.identity.clone(), base.keys.clone());
+    let (clock, ordered) = (base.clock.clone(), CancellationToken::new());
+    let running = Running::start(base, listener, ordered.clone())?;
     if let Some(path) = ready_file {
         write_ready(&path, &ready)?;
     }
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
         _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
+        () = ordered.cancelled() => tracing::warn!("decommissioned: stopping, then erasing"),
     }
     running.stop().await;
+    if ordered.is_cancelled() {
+        let (state_dir, identity, keys) = retired;
+        return retire(&state_dir, identity, keys, &clock, stop).await;
+    }
+    Ok(())
+}
+
+/// Erases this device and tells the controller. Goes on at the next start if it is stopped.
+async fn retire(
+    state_dir: &Path,
+    identity: Identity,
+    keys: Arc<dyn DeviceKeys>,
+    clock: &Clock,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stopping.cancel();
+    });
+    // A renewal since the start is in the file.
+    let identity = Identity::load(state_dir).unwrap_or(identity);
+    let gate = Gate::new(state_dir);
+    let remove = || erase::remove_content(state_dir);
+    if farewell::tell(identity, keys, clock, &gate, remove, &stop).await {
+        erase::remove_self(state_dir)?;
+        tracing::warn!("this device was decommissioned: its models, keys and identity are erased");
+    }
     Ok(())
 }
 
@@ -136,7 +184,8 @@ struct Running {
 }
 
 impl Running {
-    fn start(base: Base, listener: TcpListener) -> anyhow::Result<Self> {
+    fn start(base: Base, listener: TcpListener, retire: CancellationToken) -> anyhow::Result<Self> {
+        let instance = Arc::new(InstanceStore::open(&base.state_dir)?);
         let links = links(base.identity.clone(), &base.clock);
         let socket = status::bind(&base.state_dir).context("the status socket cannot be made")?;
         let observed = observed(&base, &links);
@@ -159,7 +208,7 @@ impl Running {
             allowed_origins: args.allowed_origins,
         };
         let boot_id = uuid::Uuid::new_v4().to_string();
-        let parts = Parts { state_dir, keys, clock, boot_id, reconcile, links };
+        let parts = Parts { state_dir, keys, clock, boot_id, instance, retire, reconcile, links };
         tasks.spawn(session::run(parts, stop.clone()));
         let api = serve::run(listener, config, supervisor.clone(), measurements, api_stop.clone());
         Ok(Self { tasks, stop, api: tokio::spawn(api), api_stop, supervisor })
@@ -342,10 +391,11 @@ impl Observed {
 
 fn link(connection: &Connection) -> Link {
     match connection {
-        Connection::Connected { since_unix_us, controller_version } => Link {
+        Connection::Connected { since_unix_us, controller_version, quarantined } => Link {
             connected: true,
             since: rfc3339(*since_unix_us),
             controller_version: Some(controller_version.clone()),
+            quarantined: quarantined.clone(),
             error: None,
             next_attempt_at: None,
         },
@@ -353,6 +403,7 @@ fn link(connection: &Connection) -> Link {
             connected: false,
             since: rfc3339(*since_unix_us),
             controller_version: None,
+            quarantined: None,
             error: Some(error.clone()),
             next_attempt_at: Some(rfc3339(*next_attempt_unix_us)),
         },

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, OnceCell, broadcast};
 use crate::account::Accounts;
 use crate::audit::capacity::Room;
 use crate::clock::{Clock, Timestamp};
+use crate::device_listener::connections::Connections;
 use crate::distribution::objects::Objects;
 use crate::distribution::staging::Staging;
 use crate::kept::Kept;
@@ -94,6 +95,7 @@ struct Shared {
     providers: Providers,
     public_url: OnceLock<String>,
     quota: Quota,
+    connections: Connections,
     instance: String,
     audit_limits: OnceLock<AuditLimits>,
     audit_room: Mutex<Option<Room>>,
@@ -122,6 +124,7 @@ impl App {
             providers: Providers::default(),
             public_url: OnceLock::new(),
             quota: Quota::default(),
+            connections: Connections::default(),
             instance: AuditId::new().to_string(),
             audit_limits: OnceLock::new(),
             audit_room: Mutex::default(),
@@ -205,6 +208,11 @@ impl App {
     /// This controller, to others on the same database; made up when it starts.
     pub fn instance(&self) -> &str {
         &self.0.instance
+    }
+
+    /// The open connections of devices.
+    pub fn connections(&self) -> &Connections {
+        &self.0.connections
     }
 
     /// What is shared between the tenants.

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod compliance;
 pub mod generation;
 pub mod ids;
+pub mod instance;
 pub mod keywrap;
 pub mod privacy;
 pub mod protocol;

@@ -196,6 +196,14 @@ pub const DECLARED: &[Item] = items! {
         "RenewRequest.protocol", Required, Form::Number, No, "both sides speak the same version";
         "Hello.protocol", Required, Form::Number, No, "both sides speak the same version";
         "Hello.boot_id", Required, Form::Id, No, "tells a reconnect from a restart";
+        "Instance.counter", Required, Form::Number, Newest, "a copied device shows itself";
+        "Instance.value", Required, Form::Bytes, Newest, "a copied device shows itself";
+        "ProbeAnswer.nonce", Required, Form::Bytes, No, "who is at the other end now";
+        "Erased.order_id", Required, Form::Id, Audit, "which order to erase it answers";
+        "Erased.chunks", Required, Form::Number, Audit, "how many chunks were erased";
+        "Erased.versions", Required, Form::Number, Audit, "how many versions were erased";
+        "Erased.bytes", Required, Form::Number, Audit, "how much was erased";
+        "Erased.left", Required, Form::Word, Audit, "what could not be erased";
         "Generation.epoch", Required, Form::Number, Newest, "orders desired states";
         "Generation.counter", Required, Form::Number, Newest, "orders desired states";
         "DeviceFacts.agent_version", Required, Form::Word, Newest, "old agents are found";

@@ -6,6 +6,8 @@
 pub mod csr;
 pub mod dial;
 pub mod enroll;
+pub mod erase;
+pub mod instance;
 pub mod keys;
 pub mod renew;
 pub mod store;

@@ -65,6 +65,25 @@ impl Gate {
                     reason: pass.text("Rejected.reason", reason),
                 })
             }
+            Kind::InstanceKept(v1::InstanceKept { instance }) => {
+                Kind::InstanceKept(v1::InstanceKept { instance: pass.instance(instance) })
+            }
+            Kind::ProbeAnswer(v1::ProbeAnswer { nonce, held }) => {
+                Kind::ProbeAnswer(v1::ProbeAnswer {
+                    nonce: pass.keep("ProbeAnswer.nonce", nonce),
+                    held: pass.instance(held),
+                })
+            }
+            Kind::Erased(v1::Erased { order_id, chunks, versions, bytes, left }) => {
+                let word = |word| pass.text("Erased.left", word);
+                Kind::Erased(v1::Erased {
+                    order_id: pass.text("Erased.order_id", order_id),
+                    chunks: pass.keep("Erased.chunks", chunks),
+                    versions: pass.keep("Erased.versions", versions),
+                    bytes: pass.keep("Erased.bytes", bytes),
+                    left: left.into_iter().map(word).collect(),
+                })
+            }
         }
     }
 
@@ -100,14 +119,22 @@ impl Pass<'_> {
         })
     }
 
+    fn instance(&self, instance: Option<v1::Instance>) -> Option<v1::Instance> {
+        instance.map(|v1::Instance { counter, value }| v1::Instance {
+            counter: self.keep("Instance.counter", counter),
+            value: self.keep("Instance.value", value),
+        })
+    }
+
     fn hello(&self, hello: v1::Hello) -> v1::Hello {
-        let v1::Hello { protocol, boot_id, facts, held, slots } = hello;
+        let v1::Hello { protocol, boot_id, facts, held, slots, instance } = hello;
         v1::Hello {
             protocol: self.keep("Hello.protocol", protocol),
             boot_id: self.text("Hello.boot_id", boot_id),
             facts: facts.map(|facts| self.facts(facts)),
             held: self.generation(held),
             slots: slots.into_iter().map(|slot| self.slot_status(slot)).collect(),
+            instance: self.instance(instance),
         }
     }
 

@@ -2,6 +2,7 @@
 //! attempts. Models are served whether it is there or not; nothing here may stop them.
 
 pub mod backoff;
+pub mod farewell;
 mod stream;
 
 use std::path::PathBuf;
@@ -18,6 +19,8 @@ use tonic::transport::Channel;
 
 use crate::clock::{Clock, UnixMicros, rfc3339};
 use crate::identity::dial::{self, DialError};
+use crate::identity::erase::EraseError;
+use crate::identity::instance::{InstanceError, InstanceStore};
 use crate::identity::renew::{self, RenewError};
 use crate::identity::tls::{ClientAuth, TlsError, client_config};
 use crate::identity::{DeviceKeys, Identity, IdentityError};
@@ -50,6 +53,8 @@ pub enum Connection {
         since_unix_us: UnixMicros,
         /// What the controller runs.
         controller_version: String,
+        /// Why the device gets nothing, if it is quarantined.
+        quarantined: Option<String>,
     },
 }
 
@@ -75,6 +80,10 @@ pub struct Parts {
     pub clock: Clock,
     /// New at each start of the agent.
     pub boot_id: String,
+    /// Which session was the last.
+    pub instance: Arc<InstanceStore>,
+    /// Cancelled when the controller ordered this device to erase itself, and that is noted.
+    pub retire: CancellationToken,
     /// What is run here.
     pub reconcile: Handle,
     /// What others see.
@@ -93,6 +102,12 @@ pub enum SessionError {
     /// No certificate, and none to be had.
     #[error("this device's certificate expired and could not be renewed: {0}")]
     Expired(#[source] RenewError),
+    /// Which session this is cannot be kept.
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
+    /// The order to erase this device cannot be noted.
+    #[error(transparent)]
+    Erase(#[from] EraseError),
     /// The renewed identity cannot be kept.
     #[error(transparent)]
     Identity(#[from] IdentityError),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use edgeformer_proto::instance::Instance;
 use edgeformer_proto::protocol::{PROTOCOL, negotiate};
 use edgeformer_proto::v1;
 use edgeformer_proto::v1::agent_message::Kind as Say;
@@ -18,7 +19,7 @@ use tonic::transport::Channel;
 use super::{Connection, Ended, Session, SessionError};
 use crate::facts;
 use crate::identity::dial::{chain, says_certificate_expired};
-use crate::identity::renew;
+use crate::identity::{erase, renew};
 use crate::privacy::Gate;
 use crate::reconcile::desired::Rejection;
 use crate::reconcile::report::Board;
@@ -111,6 +112,7 @@ impl Session {
             facts: Some(facts::gather(&self.parts.state_dir)),
             held: self.parts.reconcile.held().map(Into::into),
             slots: told.iter().map(|(slot, report)| report.to_wire(slot)).collect(),
+            instance: Some(self.parts.instance.held().into()),
         };
         // Queued before the call: a controller may answer only after it read the hello.
         let gate = Arc::new(Gate::new(&self.parts.state_dir));
@@ -144,6 +146,7 @@ impl Session {
         self.parts.links.connection.send_replace(Connection::Connected {
             since_unix_us: self.parts.clock.now_us(),
             controller_version: version,
+            quarantined: None,
         });
         self.parts.links.channel.send_replace(Some(channel));
         self.parts.links.sessions.send_modify(|count| *count += 1);
@@ -163,9 +166,61 @@ impl Session {
                 Ok(())
             }
             Some(Hear::Refusal(refusal)) => Err(refused(refusal)),
+            Some(Hear::InstanceOffer(offer)) => self.keep_instance(stream, &offer).await,
+            Some(Hear::Probe(probe)) => {
+                let held = Some(self.parts.instance.held().into());
+                let answer = v1::ProbeAnswer { nonce: probe.nonce, held };
+                say(&stream.gate, &stream.outbox, Say::ProbeAnswer(answer)).await
+            }
+            Some(Hear::Quarantine(quarantine)) => {
+                self.note_quarantine(&quarantine.reason);
+                Ok(())
+            }
+            Some(Hear::Erase(order)) => {
+                tracing::warn!(
+                    order = order.order_id,
+                    "the controller decommissions this device: it erases its models and keys"
+                );
+                erase::begin(&self.parts.state_dir, &order.order_id)?;
+                self.parts.retire.cancel();
+                Ok(())
+            }
+            // Only in the sessions of a device that is being erased.
+            Some(Hear::EraseAck(_)) => Ok(()),
             // A second welcome says nothing new; what a newer controller adds is not for us.
             Some(Hear::Welcome(_)) | None => Ok(()),
         }
+    }
+
+    /// Keeps what the controller offers before saying so.
+    async fn keep_instance(
+        &self,
+        stream: &Stream,
+        offer: &v1::InstanceOffer,
+    ) -> Result<(), SessionError> {
+        let Some(Ok(offer)) = offer.instance.as_ref().map(Instance::try_from) else {
+            return Ok(());
+        };
+        // In this task: nothing is shown or answered until it is on disk. It is one small file.
+        let kept = self.parts.instance.take(offer)?;
+        let kept = v1::InstanceKept { instance: Some(kept.into()) };
+        say(&stream.gate, &stream.outbox, Say::InstanceKept(kept)).await
+    }
+
+    fn note_quarantine(&self, reason: &str) {
+        let reason: String = reason.chars().take(1000).collect();
+        match reason.is_empty() {
+            true => tracing::info!("this device was released from quarantine"),
+            false => tracing::error!(
+                reason,
+                "this device is quarantined: it gets no keys and nothing new until an operator releases it"
+            ),
+        }
+        self.parts.links.connection.send_modify(|connection| {
+            if let Connection::Connected { quarantined, .. } = connection {
+                *quarantined = (!reason.is_empty()).then_some(reason);
+            }
+        });
     }
 
     async fn take(&self, stream: &Stream, desired: v1::DesiredState) -> Result<(), SessionError> {
@@ -229,7 +284,7 @@ impl Stream {
 }
 
 /// The only way into the stream.
-async fn say(
+pub(super) async fn say(
     gate: &Gate,
     outbox: &mpsc::Sender<v1::AgentMessage>,
     kind: Say,
@@ -242,7 +297,7 @@ async fn say(
     }
 }
 
-fn refused(refusal: v1::Refusal) -> SessionError {
+pub(super) fn refused(refusal: v1::Refusal) -> SessionError {
     SessionError::Refused {
         code: refusal.code(),
         message: refusal.message.chars().take(1000).collect(),
@@ -250,11 +305,11 @@ fn refused(refusal: v1::Refusal) -> SessionError {
     }
 }
 
-fn failed(text: &str) -> SessionError {
+pub(super) fn failed(text: &str) -> SessionError {
     SessionError::Stream { text: text.to_owned(), certificate_expired: false }
 }
 
-fn explain(status: tonic::Status) -> SessionError {
+pub(super) fn explain(status: tonic::Status) -> SessionError {
     let text = format!("{:?}: {}", status.code(), chain(&status));
     // A controller lets an expired certificate through TLS, to say so in words.
     let certificate_expired =

@@ -61,6 +61,9 @@ pub struct Link {
     /// The controller's version, while connected.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub controller_version: Option<String>,
+    /// Why the device gets nothing, while it is quarantined.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub quarantined: Option<String>,
     /// Why the last attempt failed, while not connected.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error: Option<String>,
@@ -89,9 +92,13 @@ impl Status {
         let mut text = String::new();
         let device = &self.device;
         let link = match &self.connection {
-            Link { connected: true, since, controller_version, .. } => {
+            Link { connected: true, since, controller_version, quarantined, .. } => {
                 let version = controller_version.as_deref().unwrap_or("?");
-                format!("connected since {since} (controller {version})")
+                let why = quarantined.as_deref();
+                let why = why.map_or_else(String::new, |why| {
+                    format!("\n             QUARANTINED, gets nothing new: {why}")
+                });
+                format!("connected since {since} (controller {version}){why}")
             }
             Link { since, error, next_attempt_at, .. } => {
                 let next = next_attempt_at.as_deref().unwrap_or("now");

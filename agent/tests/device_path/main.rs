@@ -17,6 +17,7 @@ use edgeformer_agent::fetch::remote::Remote;
 use edgeformer_agent::fetch::versions::Opening;
 use edgeformer_agent::fetch::{Limits, Store};
 use edgeformer_agent::identity::enroll::{self, EnrolError, Enrolled};
+use edgeformer_agent::identity::instance::InstanceStore;
 use edgeformer_agent::identity::{DeviceKeys, FileKeys, Identity};
 use edgeformer_agent::reconcile::Handle;
 use edgeformer_agent::reconcile::ledger::LedgerStore;
@@ -98,6 +99,8 @@ impl<'a> Setup<'a> {
         let (slots, slot_workers, until) = (reconcile.clone(), workers.clone(), stop.clone());
         tasks.spawn(async move { slots.run(slot_workers, store, sessions, until).await });
         let parts = Parts {
+            instance: Arc::new(InstanceStore::open(&self.folder).unwrap()),
+            retire: CancellationToken::new(),
             state_dir: self.state_dir.to_owned(),
             keys,
             clock: self.clock,

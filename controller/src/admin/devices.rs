@@ -130,9 +130,9 @@ pub async fn revoke(
     let device = device.ok_or_else(|| AppError::not_found("device", id))?;
     write.decide(&Facts::device(id, &device.name, &device.labels))?;
     write.resource(Resource::new("device", id).named(device.name));
-    if devices::revoke(&mut write, id).await? {
+    if devices::revoke(&mut write, id, "", now).await? {
         write.changes(
-            json!({"state": DeviceState::Enrolled.as_str()}),
+            json!({"state": device.state.as_str()}),
             json!({"state": DeviceState::Revoked.as_str()}),
         );
         write.commit(now).await?;

@@ -61,6 +61,7 @@ pub async fn create(
         created_at: now,
         expires_at: now.plus(new.life),
         revoked_at: None,
+        replaces: None,
     };
     let intent =
         Intent::new(Action::EnrolmentTokenCreate, Resource::new("enrolment_token", token.id))

@@ -7,6 +7,7 @@ pub mod audit_retention;
 pub mod audit_sinks;
 pub mod audit_witnesses;
 pub mod compliance;
+pub mod device_life;
 pub mod devices;
 pub mod enrolment_tokens;
 pub mod erasures;

@@ -22,7 +22,7 @@ use crate::error::AppError;
 use crate::policy::Action;
 use crate::problem::Problem;
 use crate::scope::TenantScope;
-use crate::store::devices::{Filter, MAX_LABEL_FILTERS, Slot};
+use crate::store::devices::{Device, DeviceState, Filter, MAX_LABEL_FILTERS, Slot};
 
 /// A device heard of within this time is online: three heartbeats and the delay of batched writes.
 pub const ONLINE_WITHIN: Duration = Duration::from_secs(45);
@@ -42,8 +42,18 @@ pub fn routes() -> Routes {
 pub struct DeviceView {
     id: String,
     name: String,
-    /// "enrolled" or "revoked".
+    /// "enrolled", "quarantined", "decommissioning", "erased" or "revoked".
     state: &'static str,
+    /// Why, if there is something to say.
+    state_reason: String,
+    /// Since when, if not since it enrolled.
+    state_since: Option<String>,
+    /// If it was told to erase itself.
+    decommission: Option<DecommissionView>,
+    /// The device whose place it took.
+    replaces: Option<String>,
+    /// The device that took its place.
+    replaced_by: Option<String>,
     labels: BTreeMap<String, String>,
     /// agent_version, os, arch, cpus, memory_bytes, disk_free_bytes, cpu_features, hostname.
     facts: serde_json::Value,
@@ -57,6 +67,30 @@ pub struct DeviceView {
     slots: Vec<SlotView>,
     revision: u64,
     created_at: String,
+}
+
+/// How far the erasure of a device is.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct DecommissionView {
+    /// "waiting", "erased" or "never_came_back".
+    state: &'static str,
+    /// It is told whenever it comes back; after this it counts as lost.
+    waited_for_until: String,
+    /// What it said that it erased: chunks, versions, bytes.
+    erased: Option<serde_json::Value>,
+}
+
+impl DecommissionView {
+    fn of(device: &Device, now: Timestamp) -> Option<Self> {
+        let until = device.erase_until?;
+        let state = match device.state {
+            _ if device.erased.is_some() => "erased",
+            DeviceState::Decommissioning if now < until => "waiting",
+            _ => "never_came_back",
+        };
+        let (waited_for_until, erased) = (until.rfc3339(), device.erased.clone());
+        Some(Self { state, waited_for_until, erased })
+    }
 }
 
 /// A slot of a device.
@@ -104,16 +138,23 @@ impl From<Slot> for SlotView {
 }
 
 impl DeviceView {
-    fn of(DeviceWithSlots { device, slots }: DeviceWithSlots, now: Timestamp) -> Self {
+    pub(super) fn of(DeviceWithSlots { device, slots }: DeviceWithSlots, now: Timestamp) -> Self {
         let heard = |at: Timestamp| at.plus(ONLINE_WITHIN) > now;
-        let enrolled = device.state == crate::store::devices::DeviceState::Enrolled;
+        let is_let_in = device.state.may_connect();
+        let id = |id: Option<DeviceId>| id.map(|id| id.to_string());
+        let decommission = DecommissionView::of(&device, now);
         Self {
             id: device.id.to_string(),
             name: device.name,
             state: device.state.as_str(),
             labels: device.labels,
             facts: device.facts,
-            online: enrolled && device.last_seen_at.is_some_and(heard),
+            state_reason: device.state_reason.clone(),
+            state_since: device.state_since.map(Timestamp::rfc3339),
+            decommission,
+            replaces: id(device.replaces),
+            replaced_by: id(device.replaced_by),
+            online: is_let_in && device.last_seen_at.is_some_and(heard),
             last_seen_at: device.last_seen_at.map(Timestamp::rfc3339),
             cert_expires_at: device.cert_expires_at.rfc3339(),
             desired_generation: device.desired.to_string(),
@@ -124,7 +165,7 @@ impl DeviceView {
         }
     }
 
-    fn tagged(self) -> Response {
+    pub(super) fn tagged(self) -> Response {
         ([(header::ETAG, etag::of(self.revision))], Json(self)).into_response()
     }
 }

@@ -60,6 +60,8 @@ pub struct EnrolmentTokenView {
     created_at: String,
     expires_at: String,
     revoked_at: Option<String>,
+    /// The device whose place it gives.
+    replaces: Option<String>,
 }
 
 impl From<EnrolmentToken> for EnrolmentTokenView {
@@ -71,6 +73,7 @@ impl From<EnrolmentToken> for EnrolmentTokenView {
             created_at: token.created_at.rfc3339(),
             expires_at: token.expires_at.rfc3339(),
             revoked_at: token.revoked_at.map(|at| at.rfc3339()),
+            replaces: token.replaces.map(|id| id.to_string()),
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod auth;
 mod browser;
 mod compliance;
 mod consent;
+mod device_life;
 mod device_login;
 pub mod devices;
 pub mod enrolment_tokens;
@@ -83,6 +84,7 @@ fn routes() -> Routes {
         .merge(tenants::routes())
         .merge(tenant_lifecycle::routes())
         .merge(devices::routes())
+        .merge(device_life::routes())
         .merge(rollouts::routes())
         .merge(audit::routes())
         .merge(compliance::routes())

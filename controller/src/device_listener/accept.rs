@@ -19,6 +19,7 @@ use tokio::time::{Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
 use super::strangers::{STRANGER_LIFETIME, StrangerPlace, Strangers};
@@ -40,6 +41,8 @@ pub struct Peer {
     pub address: SocketAddr,
     /// What its certificate says, and the certificate (DER); `None` when it presented none.
     pub leaf: Option<(PeerLeaf, Vec<u8>)>,
+    /// Cancelled to end the connection with everything on it.
+    pub cut: CancellationToken,
 }
 
 /// A connection that finished its handshake; holds its place under the cap.
@@ -47,6 +50,7 @@ pub struct DeviceConnection {
     tls: TlsStream<TcpStream>,
     peer: Arc<Peer>,
     stranger: Option<Stranger>,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -112,8 +116,9 @@ async fn accept_loop(
                         end: Box::pin(sleep(stranger_lifetime)),
                         _place: stranger,
                     });
+                    let cut = Box::pin(peer.cut.clone().cancelled_owned());
                     let peer = Arc::new(peer);
-                    let connection = DeviceConnection { tls, peer, stranger, _place: place };
+                    let connection = DeviceConnection { tls, peer, stranger, cut, _place: place };
                     // The receiver is gone only at shutdown.
                     let _ = ready.send(Ok(connection)).await;
                 }
@@ -138,7 +143,7 @@ async fn handshake(
         }
         _ => None,
     };
-    Ok((tls, Peer { address, leaf }))
+    Ok((tls, Peer { address, leaf, cut: CancellationToken::new() }))
 }
 
 impl Connected for DeviceConnection {
@@ -160,6 +165,10 @@ impl AsyncRead for DeviceConnection {
         {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
+        // The server always waits to read, so this wakes it also while a peer takes nothing.
+        if self.cut.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         Pin::new(&mut self.tls).poll_read(cx, buf)
     }
 }
@@ -170,6 +179,9 @@ impl AsyncWrite for DeviceConnection {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.peer.cut.is_cancelled() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         Pin::new(&mut self.tls).poll_write(cx, buf)
     }
 
@@ -178,6 +190,9 @@ impl AsyncWrite for DeviceConnection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.peer.cut.is_cancelled() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         Pin::new(&mut self.tls).poll_write_vectored(cx, bufs)
     }
 

@@ -24,6 +24,7 @@ use crate::clock::Timestamp;
 use crate::policy::Action;
 use crate::quota::gate::Key;
 use crate::scope::TenantScope;
+use crate::store::devices::DeviceState;
 use crate::store::enrolments::{self, Standing};
 use crate::tenancy::{Closed, book};
 
@@ -31,8 +32,12 @@ use crate::tenancy::{Closed, book};
 const RECORD_AGAIN: Duration = Duration::from_secs(3600);
 /// Devices whose refusals are remembered; beyond it they are recorded again earlier.
 const MAX_RECORDED: usize = 10_000;
+/// A revoked device may read for this long why it is cut off.
+pub const CUT_AFTER: Duration = Duration::from_millis(500);
 /// Methods of this service authenticate by token or by proof of the enrolled key.
 const OPEN_PREFIX: &str = "/edgeformer.fleet.v1.Enrolment/";
+/// Over this service a device is told why it gets nothing else.
+const SESSION_PREFIX: &str = "/edgeformer.fleet.v1.Session/";
 
 /// Why a request was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +56,15 @@ pub enum Refused {
     /// There is no such device.
     #[error("device {0} is not known here: enrol it again")]
     Unknown(String),
+    /// It may have a session, to be told why, and nothing else.
+    #[error("device {0} is quarantined: an operator has to look at it and release it")]
+    Quarantined(String),
+    /// It may have a session, to be told to erase itself, and nothing else.
+    #[error("device {0} is being decommissioned: it is only told to erase itself")]
+    Decommissioning(String),
+    /// It said that it erased itself.
+    #[error("device {0} was decommissioned and erased: enrol it again to bring it back")]
+    Erased(String),
     /// It was revoked.
     #[error("device {0} was revoked: it must be enrolled again with a new key to come back")]
     Revoked(String),
@@ -74,11 +88,13 @@ impl From<Refused> for Status {
     }
 }
 
-/// Decides from what the connection proved and what the store says.
+/// Decides from what the connection proved and what the store says. `is_session`: it asks for its
+/// session, where it can be told what is wrong.
 pub fn authenticate(
     peer: &Peer,
     trust_domain: &str,
     standing: Option<&Standing>,
+    is_session: bool,
     now: Timestamp,
 ) -> Result<DeviceIdentity, Refused> {
     let (leaf, der) = peer.leaf.as_ref().ok_or(Refused::NoCertificate)?;
@@ -93,14 +109,23 @@ pub fn authenticate(
     let standing = standing.ok_or_else(|| Refused::Unknown(device.clone()))?;
     ca::issued_by(der, &standing.ca_cert_der)
         .map_err(|error| Refused::Certificate(error.to_string()))?;
-    if !standing.enrolled {
-        return Err(Refused::Revoked(device));
+    match standing.state {
+        DeviceState::Revoked => return Err(Refused::Revoked(device)),
+        DeviceState::Erased => return Err(Refused::Erased(device)),
+        DeviceState::Enrolled | DeviceState::Quarantined | DeviceState::Decommissioning => {}
     }
     if standing.public_key != leaf.public_key_spki {
         return Err(Refused::Key(device));
     }
     if leaf.expires_at_us <= now.0 {
         return Err(Refused::Expired(Timestamp(leaf.expires_at_us).rfc3339()));
+    }
+    match standing.state {
+        DeviceState::Quarantined if !is_session => return Err(Refused::Quarantined(device)),
+        DeviceState::Decommissioning if !is_session => {
+            return Err(Refused::Decommissioning(device));
+        }
+        _ => {}
     }
     Ok(DeviceIdentity {
         tenant_id: leaf.id.tenant,
@@ -133,7 +158,10 @@ impl GuardLayer {
         standing: &Standing,
         refused: &Refused,
     ) -> Result<(), Status> {
-        let ours = matches!(refused, Refused::Revoked(_) | Refused::Key(_) | Refused::Expired(_));
+        let ours = matches!(
+            refused,
+            Refused::Revoked(_) | Refused::Erased(_) | Refused::Key(_) | Refused::Expired(_)
+        );
         let Some((leaf, _)) = peer.leaf.as_ref().filter(|_| ours) else { return Ok(()) };
         let (device, now) = (leaf.id.device, self.app.now());
         if !self.is_due(device, now) {
@@ -166,7 +194,11 @@ impl GuardLayer {
         true
     }
 
-    async fn identify(&self, peer: Option<Arc<Peer>>) -> Result<DeviceIdentity, Status> {
+    async fn identify(
+        &self,
+        peer: Option<Arc<Peer>>,
+        is_session: bool,
+    ) -> Result<DeviceIdentity, Status> {
         let peer = peer.ok_or_else(|| Status::internal("the connection has no peer"))?;
         let standing = match &peer.leaf {
             None => None,
@@ -183,12 +215,16 @@ impl GuardLayer {
                 reading.await.map_err(super::unavailable)?
             }
         };
-        let identified = authenticate(&peer, &self.trust_domain, standing.as_ref(), self.app.now());
+        let (standing_now, now) = (standing.as_ref(), self.app.now());
+        let identified = authenticate(&peer, &self.trust_domain, standing_now, is_session, now);
         let identified = match identified {
-            Ok(identity) => self.admitted(identity).await?,
+            Ok(identity) => self.admitted(&peer, identity).await?,
             Err(refused) => {
                 if let Some(standing) = &standing {
                     self.record(&peer, standing, &refused).await?;
+                }
+                if matches!(refused, Refused::Revoked(_) | Refused::Erased(_)) {
+                    end_soon(&peer);
                 }
                 Err(refused)
             }
@@ -203,9 +239,11 @@ impl GuardLayer {
     /// After the device proved who it is: the state of a tenant is for its own devices alone.
     async fn admitted(
         &self,
+        peer: &Arc<Peer>,
         identity: DeviceIdentity,
     ) -> Result<Result<DeviceIdentity, Refused>, Status> {
         let app = &self.app;
+        app.connections().note((identity.tenant_id, identity.device_id), peer);
         match app.tenants().of(&app.store, identity.tenant_id, app.now()).await {
             Ok(standing) => {
                 Ok(standing.serves_devices().map(|()| identity).map_err(Refused::Tenant))
@@ -214,6 +252,15 @@ impl GuardLayer {
             Err(book::Refused::Store(error)) => Err(super::unavailable(error)),
         }
     }
+}
+
+/// Ends a connection once its peer had the time to read why.
+fn end_soon(peer: &Arc<Peer>) {
+    let cut = peer.cut.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(CUT_AFTER).await;
+        cut.cancel();
+    });
 }
 
 impl<S> Layer<S> for GuardLayer {
@@ -252,9 +299,10 @@ where
             return Box::pin(ready.call(request));
         }
         let guard = self.guard.clone();
+        let is_session = request.uri().path().starts_with(SESSION_PREFIX);
         Box::pin(async move {
             let peer = request.extensions().get::<Arc<Peer>>().cloned();
-            match guard.identify(peer).await {
+            match guard.identify(peer, is_session).await {
                 Ok(identity) => {
                     request.extensions_mut().insert(identity);
                     ready.call(request).await

@@ -4,6 +4,7 @@
 //! request's extensions, and no request but those of Enrolment arrives without one.
 
 pub mod accept;
+pub mod connections;
 pub mod guard;
 pub mod strangers;
 pub mod tls;

@@ -54,6 +54,12 @@ pub enum EnrolmentError {
         "device {0} was revoked: to bring it back, remove its state folder and enrol it with a new token"
     )]
     Revoked(String),
+    /// The token is for the place of a device that has been given away.
+    #[error(
+        "the place of device {0} was given to other hardware already, or the device is gone: make a new \
+         token (edgeformer device replace)"
+    )]
+    Replaced(String),
     /// The tenant is suspended or deleted.
     #[error(transparent)]
     Tenant(#[from] Closed),
@@ -98,9 +104,11 @@ impl From<EnrolmentError> for Status {
                 Status::invalid_argument(message)
             }
             E::TokenUnknown | E::Proof | E::Challenge(_) => Status::unauthenticated(message),
-            E::TokenUsedUp | E::TokenExpired(_) | E::TokenRevoked(_) | E::Protocol(_) => {
-                Status::failed_precondition(message)
-            }
+            E::TokenUsedUp
+            | E::Replaced(_)
+            | E::TokenExpired(_)
+            | E::TokenRevoked(_)
+            | E::Protocol(_) => Status::failed_precondition(message),
             E::Revoked(_) => Status::permission_denied(message),
             E::Tenant(_) => Status::unavailable(message),
             E::TooManyDevices(_) => Status::resource_exhausted(message),

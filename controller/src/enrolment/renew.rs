@@ -33,7 +33,7 @@ impl Enroller {
 
         check_proof(&standing.public_key, &spki, message)?;
         // After the proof: that a device was revoked is for its owner alone.
-        if !standing.enrolled {
+        if !standing.state.may_connect() {
             return Err(EnrolmentError::Revoked(device.to_string()));
         }
         let now = self.app.now();

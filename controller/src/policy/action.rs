@@ -107,7 +107,11 @@ impl Action {
     /// which knows the facts; the store refuses to commit it undecided.
     pub fn about(self) -> About {
         match self {
-            Self::DeviceUpdate | Self::DeviceRevoke => About::Device,
+            Self::DeviceUpdate
+            | Self::DeviceRevoke
+            | Self::DeviceDecommission
+            | Self::DeviceRelease
+            | Self::DeviceReplace => About::Device,
             Self::RolloutCreate | Self::RolloutAbort | Self::RolloutRollback => About::Rollout,
             Self::VersionPublish => About::Version,
             Self::EnrolmentTokenCreate => About::EnrolmentToken,
@@ -227,6 +231,12 @@ actions! {
     DeviceUpdate = "device:update", Write;
     /// Cuts a device off.
     DeviceRevoke = "device:revoke", Write;
+    /// Has a device erase its models and keys, and ends it.
+    DeviceDecommission = "device:decommission", Write;
+    /// Lets a quarantined device go on.
+    DeviceRelease = "device:release", Write;
+    /// Makes a token with which other hardware takes a device's place.
+    DeviceReplace = "device:replace", Write;
     /// Lists and shows models and versions.
     ModelRead = "model:read", Read;
     /// Publishes a version.
@@ -311,6 +321,10 @@ actions! {
     DeviceEnrol = "device:enrol", Internal;
     /// A device that is not let in tried.
     DeviceRefuse = "device:refuse", Internal;
+    /// A device showed that it is two machines, and gets nothing until somebody looked.
+    DeviceQuarantine = "device:quarantine", Internal;
+    /// A device said what it erased of itself.
+    DeviceErase = "device:erase", Internal;
     /// Renewed its certificate.
     DeviceRenew = "device:renew", Internal;
     /// Was given the key of a version.

@@ -27,7 +27,7 @@ pub struct Entry {
     pub device: DeviceId,
     /// For people.
     pub name: String,
-    /// False once it was revoked.
+    /// False once it was revoked, and while it gets nothing for another reason.
     pub enrolled: bool,
     /// When it was last heard of.
     pub last_seen: Option<Timestamp>,
@@ -137,7 +137,8 @@ fn step(rollout: RolloutId, entry: &Entry, running: bool) -> Option<Action> {
         return None;
     }
     if !entry.enrolled {
-        return to(DeviceState::Failed, "revoked", "the device was revoked");
+        let why = "the device was revoked, quarantined or decommissioned";
+        return to(DeviceState::Failed, "revoked", why);
     }
     let Some(assigned) = entry.assigned.filter(|_| entry.state != DeviceState::Pending) else {
         return running.then_some(Action::Assign(entry.device));

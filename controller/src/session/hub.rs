@@ -4,23 +4,26 @@
 //! a nudge only makes it quicker.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use edgeformer_proto::ids::{DeviceId, TenantId};
 use tokio::sync::Notify;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::device_listener::guard::CUT_AFTER;
 use crate::scope::TenantScope;
 use crate::store::presence::{self, Presence};
 use crate::store::{StoreError, sessions, tenants};
 
-/// How late a change made at another controller reaches a device connected here.
+/// How late a change made at another controller reaches a device connected here, at the latest.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// The same while news of other controllers do not arrive: a revocation holds within two seconds.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How old the last-seen time of a connected device may be in the store, beyond its heartbeat.
 const PRESENCE_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -38,6 +41,8 @@ pub struct Hub {
     app: App,
     sessions: Mutex<HashMap<Key, Entry>>,
     heard: Mutex<HashMap<Key, Presence>>,
+    /// Whether news of other controllers arrive.
+    told: AtomicBool,
     serial: AtomicU64,
     shutdown: CancellationToken,
 }
@@ -60,6 +65,7 @@ impl Hub {
             app,
             sessions: Mutex::default(),
             heard: Mutex::default(),
+            told: AtomicBool::new(false),
             serial: AtomicU64::new(0),
             shutdown,
         })
@@ -101,10 +107,43 @@ impl Hub {
         lock(&self.sessions).len()
     }
 
-    fn wake(&self, key: &Key) {
+    /// Says whether news of other controllers arrive now.
+    pub(super) fn set_told(&self, told: bool) {
+        self.told.store(told, Ordering::Relaxed);
+    }
+
+    /// Something about this device changed, here or elsewhere.
+    pub(super) fn wake(self: &Arc<Self>, key: &Key) {
         if let Some(entry) = lock(&self.sessions).get(key) {
             entry.recheck.notify_one();
+        } else if self.app.connections().has(key) {
+            // Nobody to tell it why: what it does without a session ends if it may not.
+            tokio::spawn(Arc::clone(self).recheck_connections(*key));
         }
+    }
+
+    async fn recheck_connections(self: Arc<Self>, key: Key) {
+        let scope = TenantScope::system(key.0, "sessions");
+        let reading = async {
+            let mut read = self.app.store.read(&scope).await?;
+            sessions::desired(&mut read, key.1).await
+        };
+        match reading.await {
+            // What it may not do beside a session, it is refused when it asks.
+            Ok(Some(desired)) if desired.state.may_connect() => {}
+            Ok(_) => self.app.connections().cut(&key),
+            // The sweep comes again.
+            Err(error) => tracing::warn!(%error, "a device's standing could not be read"),
+        }
+    }
+
+    /// Ends every connection of a device that was told why its session ended.
+    pub(super) fn cut_soon(self: &Arc<Self>, key: Key) {
+        let hub = Arc::clone(self);
+        tokio::spawn(async move {
+            sleep(CUT_AFTER).await;
+            hub.app.connections().cut(&key);
+        });
     }
 
     fn wake_tenant(&self, tenant: TenantId) {
@@ -112,17 +151,23 @@ impl Hub {
         all.iter().filter(|(key, _)| key.0 == tenant).for_each(|(_, one)| one.recheck.notify_one());
     }
 
-    fn wake_all(&self) {
+    pub(super) fn wake_all(&self) {
         lock(&self.sessions).values().for_each(|entry| entry.recheck.notify_one());
     }
 
     /// Wakes sessions and writes presence until shutdown; then writes what is left.
     pub async fn run(self: Arc<Self>) {
+        let news = tokio::spawn(super::news::run(Arc::clone(&self)));
+        self.work().await;
+        // It ends with the same shutdown; a panic in it is in the log.
+        let _ = news.await;
+    }
+
+    async fn work(self: &Arc<Self>) {
         let mut nudges = self.app.nudges.devices.subscribe();
-        let mut sweep = interval(SWEEP_INTERVAL);
         let mut flush = interval(PRESENCE_INTERVAL);
-        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sweep_at = Instant::now();
         loop {
             tokio::select! {
                 () = self.shutdown.cancelled() => break,
@@ -131,7 +176,11 @@ impl Hub {
                     Err(RecvError::Lagged(_)) => self.wake_all(),
                     Err(RecvError::Closed) => break,
                 },
-                _ = sweep.tick() => self.note(self.sweep().await),
+                () = sleep_until(sweep_at) => {
+                    self.note(self.sweep().await);
+                    let told = self.told.load(Ordering::Relaxed);
+                    sweep_at = Instant::now() + if told { SWEEP_INTERVAL } else { POLL_INTERVAL };
+                }
                 _ = flush.tick() => self.note(self.flush_presence().await),
             }
         }
@@ -144,7 +193,8 @@ impl Hub {
         }
     }
 
-    async fn sweep(&self) -> Result<(), StoreError> {
+    async fn sweep(self: &Arc<Self>) -> Result<(), StoreError> {
+        self.app.connections().prune();
         let tenants: BTreeSet<TenantId> =
             lock(&self.sessions).keys().map(|(tenant, _)| *tenant).collect();
         for tenant in tenants {

@@ -3,10 +3,14 @@
 //! A session keeps nothing that the store does not have, and never sends a desired state older than
 //! what the device holds.
 
+mod copies;
 pub mod evidence;
 pub mod facts;
 pub mod hub;
+pub mod instances;
+mod news;
 pub mod report;
+mod standing;
 mod stream;
 mod wire;
 

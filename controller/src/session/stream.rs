@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Status, Streaming};
 
+use super::copies::Copies;
 use super::evidence::Evidence;
 use super::facts::{Facts, clip};
 use super::hub::{Hub, Place};
@@ -21,18 +22,19 @@ use super::{HELLO_TIMEOUT, IDLE_TIMEOUT, MAX_SLOTS, SEND_TIMEOUT, wire};
 use crate::clock::Timestamp;
 use crate::device_listener::{DeviceIdentity, unavailable};
 use crate::scope::TenantScope;
+use crate::store::devices::{DeviceState, instances as device_instances};
 use crate::store::presence::Presence;
 use crate::store::{StoreError, sessions, tenants};
 
 /// Progress of a download is noted at most this often; a change of phase at once.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a revoked or refused device should stay away.
-const REFUSED_RETRY_S: u32 = 3600;
+pub(super) const REFUSED_RETRY_S: u32 = 3600;
 /// A sentence.
 const MAX_REJECTION_CHARS: usize = 500;
 
 /// How a session ends.
-enum End {
+pub(super) enum End {
     /// The peer or the connection went away; nobody is left to be told.
     Gone,
     /// With a last message that says why.
@@ -49,7 +51,7 @@ impl From<StoreError> for End {
     }
 }
 
-type Outbound = mpsc::Sender<Result<v1::ControllerMessage, Status>>;
+pub(super) type Outbound = mpsc::Sender<Result<v1::ControllerMessage, Status>>;
 
 /// Serves one stream to its end.
 pub(super) async fn serve(
@@ -58,8 +60,8 @@ pub(super) async fn serve(
     mut inbound: Streaming<v1::AgentMessage>,
     outbound: Outbound,
 ) {
-    let device = identity.device_id;
-    let end = match Session::open(hub, identity, &mut inbound, outbound.clone()).await {
+    let (device, key) = (identity.device_id, (identity.tenant_id, identity.device_id));
+    let end = match Session::open(hub.clone(), identity, &mut inbound, outbound.clone()).await {
         Ok(mut session) => {
             tracing::info!(%device, name = session.identity.device_name, "device connected");
             session.run(&mut inbound).await
@@ -78,16 +80,26 @@ pub(super) async fn serve(
             Err(status)
         }
     };
+    let is_revoked = matches!(&last, Ok(message) if wire::is_revocation(message));
+    if is_revoked {
+        hub.cut_soon(key);
+    }
     // Best effort: the peer may be gone already.
     let _ = timeout(SEND_TIMEOUT, outbound.send(last)).await;
 }
 
-struct Session {
-    hub: Arc<Hub>,
-    identity: DeviceIdentity,
-    scope: TenantScope,
+pub(super) struct Session {
+    pub(super) hub: Arc<Hub>,
+    pub(super) identity: DeviceIdentity,
+    pub(super) scope: TenantScope,
     place: Place,
     outbound: Outbound,
+    /// Which of the device's sessions this is.
+    pub(super) copies: Copies,
+    /// What the device was told of its quarantine: why, or nothing.
+    pub(super) told_quarantine: String,
+    /// The order to erase itself that it was told.
+    pub(super) told_erase: String,
     agent_version: String,
     /// Newest generation that the device holds or was offered on this stream.
     offered: Generation,
@@ -114,14 +126,23 @@ impl Session {
         let now = hub.app().now();
         let welcome = wire::welcome(hello.protocol, now).map_err(End::Refused)?;
         let facts = Facts::from_wire(hello.facts.unwrap_or_default());
+        let (scope, offered) = (identity.scope(), hello.held.map(Generation::from));
+        let copies = Copies::open(&hub, &identity, &scope, &hello.boot_id, hello.instance).await?;
+        if copies.is_behind() {
+            send(&outbound, Say::Welcome(welcome)).await?;
+            return Err(copies.find_out(&hub, &identity, &scope, inbound, &outbound).await);
+        }
         let mut session = Self {
             place: hub.enter(identity.tenant_id, identity.device_id),
-            scope: identity.scope(),
+            scope,
             hub,
             identity,
             outbound,
+            copies,
+            told_quarantine: String::new(),
+            told_erase: String::new(),
             agent_version: facts.agent_version.clone(),
-            offered: hello.held.map(Generation::from).unwrap_or_else(origin),
+            offered: offered.unwrap_or_else(origin),
             noted: BTreeMap::new(),
             pending: BTreeMap::new(),
             evidence: Evidence::default(),
@@ -129,6 +150,9 @@ impl Session {
         session.heard(now, 0, facts.disk_free_bytes);
         session.note_hello(&facts, hello.slots, now).await?;
         session.say(Say::Welcome(welcome)).await?;
+        for message in session.copies.first_words() {
+            session.say(message).await?;
+        }
         session.recheck().await?;
         Ok(session)
     }
@@ -148,7 +172,10 @@ impl Session {
             let step = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => Err(End::Shutdown),
-                () = superseded.cancelled() => Err(superseded_end()),
+                () = superseded.cancelled(), if !self.copies.is_leaving() => self.leave().await,
+                () = sleep_until(self.copies.leaves_at()), if self.copies.is_leaving() => {
+                    Err(superseded_end())
+                }
                 () = sleep_until(cert_end) => Err(expired_end(self.identity.cert_expires_at_us)),
                 () = recheck.notified() => self.recheck().await,
                 () = sleep_until(flush_at), if !self.pending.is_empty() => {
@@ -174,6 +201,10 @@ impl Session {
 
     async fn hear(&mut self, message: v1::AgentMessage) -> Result<(), End> {
         let now = self.hub.app().now();
+        // A timer counts while the machine runs; the clock is what decides.
+        if self.identity.cert_expires_at_us <= now.0 {
+            return Err(expired_end(self.identity.cert_expires_at_us));
+        }
         match message.kind {
             Some(Said::Heartbeat(beat)) => {
                 self.heard(now, beat.memory_available_bytes, beat.disk_free_bytes);
@@ -186,27 +217,36 @@ impl Session {
                 self.note_accepted(held, now).await
             }
             Some(Said::Rejected(rejected)) => self.hear_rejected(rejected, now).await,
+            Some(Said::InstanceKept(kept)) => self.hear_kept(&kept, now).await,
+            Some(Said::ProbeAnswer(answer)) => self.hear_answer(&answer, now).await,
+            Some(Said::Erased(erased)) => self.hear_erased(erased, now).await,
             // A kind of a newer agent, or a second Hello: ignored, as the protocol promises.
             Some(Said::Hello(_)) | None => Ok(()),
         }
     }
 
-    /// Reads the desired state again: sends it when it is newer, ends when the device was revoked.
-    async fn recheck(&mut self) -> Result<(), End> {
+    /// Reads again how the device stands, and tells it what is new: a desired state, a quarantine, an
+    /// order to erase itself. Ends when it was revoked or is connected elsewhere.
+    pub(super) async fn recheck(&mut self) -> Result<(), End> {
+        let device = self.identity.device_id;
         let mut read = self.hub.app().store.read(&self.scope).await?;
-        let desired = sessions::desired(&mut read, self.identity.device_id).await?;
+        let desired = sessions::desired(&mut read, device).await?;
+        let instances = device_instances::get(&mut read, device).await?;
         let tenant = tenants::standing(&mut read).await?;
         drop(read);
         if let Some(Err(closed)) = tenant.map(|tenant| tenant.serves_devices()) {
             return Err(End::Failed(Status::unavailable(closed.to_string())));
         }
-        let Some(desired) = desired.filter(|desired| desired.enrolled) else {
-            let id = self.identity.device_id;
-            let message = format!(
-                "device {id} was revoked: it must be enrolled again with a new key to come back"
-            );
-            return Err(End::Refused(wire::refusal(Code::Revoked, message, REFUSED_RETRY_S)));
+        let Some(desired) = desired.filter(|desired| desired.state.may_connect()) else {
+            return Err(self.revoked());
         };
+        if instances.is_some_and(|instances| !self.copies.has_seat(&instances)) {
+            self.leave().await?;
+        }
+        self.tell_standing(&desired).await?;
+        if desired.state != DeviceState::Enrolled || self.copies.is_leaving() {
+            return Ok(());
+        }
         if desired.generation <= self.offered {
             if desired.generation < self.offered && desired.accepted < self.offered {
                 tracing::warn!(device = %self.identity.device_id, held = %self.offered, ours = %desired.generation,
@@ -348,18 +388,20 @@ impl Session {
         self.hub.heard(self.identity.tenant_id, presence);
     }
 
-    async fn say(&self, kind: Say) -> Result<(), End> {
-        let sent = timeout(SEND_TIMEOUT, self.outbound.send(Ok(wire::message(kind)))).await;
-        match sent {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(End::Gone),
-        }
+    pub(super) async fn say(&self, kind: Say) -> Result<(), End> {
+        send(&self.outbound, kind).await
+    }
+}
+
+pub(super) async fn send(outbound: &Outbound, kind: Say) -> Result<(), End> {
+    match timeout(SEND_TIMEOUT, outbound.send(Ok(wire::message(kind)))).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(End::Gone),
     }
 }
 
 fn superseded_end() -> End {
-    let message = "the same device connected again; this older stream ends. If both go on, its state \
-                   folder was copied to a second machine: enrol that one by itself";
+    let message = "the same device connected again; this older stream ends";
     End::Refused(wire::refusal(Code::Superseded, message.to_owned(), 0))
 }
 

@@ -31,6 +31,12 @@ pub(super) fn refusal(code: Code, message: String, retry_after_s: u32) -> v1::Re
     v1::Refusal { code: code.into(), message, retry_after_s }
 }
 
+/// Whether it is the last message to a device that is cut off.
+pub(super) fn is_revocation(message: &v1::ControllerMessage) -> bool {
+    let cut_off = |code| matches!(code, Code::Revoked | Code::Erased);
+    matches!(&message.kind, Some(Kind::Refusal(refusal)) if cut_off(refusal.code()))
+}
+
 /// A desired state.
 pub(super) fn desired(desired: &Desired) -> v1::DesiredState {
     let slots = desired.slots.iter().map(|slot| v1::DesiredSlot {

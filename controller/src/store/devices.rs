@@ -1,5 +1,9 @@
 //! Devices as operators see and edit them. Enrolment adds rows, sessions report what is in them.
 
+pub mod announce;
+pub mod instances;
+pub mod replacements;
+
 use std::collections::BTreeMap;
 
 use edgeformer_proto::Generation;
@@ -17,24 +21,50 @@ pub const MAX_LABEL_FILTERS: usize = 16;
 /// Where a device is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceState {
-    /// It may connect.
+    /// It may connect, and gets what is assigned to it.
     Enrolled,
+    /// It may connect and gets nothing: it may be a second machine with its key.
+    Quarantined,
+    /// It may connect, to be told to erase itself.
+    Decommissioning,
+    /// It said that it erased itself.
+    Erased,
     /// It is cut off for good.
     Revoked,
 }
 
 impl DeviceState {
+    const ALL: [Self; 5] =
+        [Self::Enrolled, Self::Quarantined, Self::Decommissioning, Self::Erased, Self::Revoked];
+
     /// As stored and shown.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Enrolled => "enrolled",
+            Self::Quarantined => "quarantined",
+            Self::Decommissioning => "decommissioning",
+            Self::Erased => "erased",
             Self::Revoked => "revoked",
         }
     }
 
     /// The state of this name.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Enrolled, Self::Revoked].into_iter().find(|state| state.as_str() == text)
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+
+    /// Reads the column of the row `id`.
+    pub(in crate::store) fn read(id: &str, text: &str) -> Result<Self, StoreError> {
+        Self::parse(text).ok_or_else(|| StoreError::Damaged {
+            table: "devices",
+            id: id.to_owned(),
+            what: format!("state {text:?}"),
+        })
+    }
+
+    /// Whether it may have a session and renew its certificate.
+    pub fn may_connect(self) -> bool {
+        matches!(self, Self::Enrolled | Self::Quarantined | Self::Decommissioning)
     }
 }
 
@@ -63,11 +93,24 @@ pub struct Device {
     pub created_at: Timestamp,
     /// When it was last heard of.
     pub last_seen_at: Option<Timestamp>,
+    /// Why it is in its state; empty if nobody said.
+    pub state_reason: String,
+    /// Since when; none since it enrolled.
+    pub state_since: Option<Timestamp>,
+    /// When it counts as lost if it did not erase itself; none unless it was told to.
+    pub erase_until: Option<Timestamp>,
+    /// What it said that it erased: a JSON object.
+    pub erased: Option<serde_json::Value>,
+    /// The device whose place it took.
+    pub replaces: Option<DeviceId>,
+    /// The device that took its place.
+    pub replaced_by: Option<DeviceId>,
 }
 
 const SELECT: &str = "SELECT d.id, d.name, d.state, d.labels, d.facts, d.cert_expires_at_us, \
     d.desired_epoch, d.desired_counter, d.accepted_epoch, d.accepted_counter, d.revision, \
-    d.created_at_us, p.last_seen_at_us FROM devices d \
+    d.created_at_us, d.state_reason, d.state_since_us, d.erase_until_us, d.erased, d.replaces, \
+    d.replaced_by, p.last_seen_at_us FROM devices d \
     LEFT JOIN device_presence p ON p.tenant_id = d.tenant_id AND p.device_id = d.id";
 
 fn number(row: &AnyRow, column: &str) -> u64 {
@@ -78,17 +121,21 @@ fn read(row: &AnyRow) -> Result<Device, StoreError> {
     let id: String = row.get("id");
     let (state, labels, facts): (String, String, String) =
         (row.get("state"), row.get("labels"), row.get("facts"));
+    let time = |column: &str| match row.get::<i64, _>(column) {
+        0 => None,
+        at => Some(Timestamp(at)),
+    };
+    let other = |column: &str| match row.get::<String, _>(column) {
+        text if text.is_empty() => Ok(None),
+        text => parse_id("devices", &text).map(Some),
+    };
+    let erased: String = row.get("erased");
     let generation =
         |epoch, counter| Generation { epoch: number(row, epoch), counter: number(row, counter) };
     Ok(Device {
-        state: DeviceState::parse(&state).ok_or_else(|| StoreError::Damaged {
-            table: "devices",
-            id: id.clone(),
-            what: format!("state {state:?}"),
-        })?,
+        state: DeviceState::read(&id, &state)?,
         labels: parse_json("devices", &id, &labels)?,
         facts: parse_json("devices", &id, &facts)?,
-        id: parse_id("devices", &id)?,
         name: row.get("name"),
         cert_expires_at: Timestamp(row.get("cert_expires_at_us")),
         desired: generation("desired_epoch", "desired_counter"),
@@ -96,6 +143,13 @@ fn read(row: &AnyRow) -> Result<Device, StoreError> {
         revision: number(row, "revision"),
         created_at: Timestamp(row.get("created_at_us")),
         last_seen_at: row.get::<Option<i64>, _>("last_seen_at_us").map(Timestamp),
+        state_reason: row.get("state_reason"),
+        state_since: time("state_since_us"),
+        erase_until: time("erase_until_us"),
+        erased: (!erased.is_empty()).then(|| parse_json("devices", &id, &erased)).transpose()?,
+        replaces: other("replaces")?,
+        replaced_by: other("replaced_by")?,
+        id: parse_id("devices", &id)?,
     })
 }
 
@@ -175,18 +229,106 @@ pub async fn update(
     Ok(done.rows_affected() == 1)
 }
 
-/// Cuts a device off. False if it was revoked before or is not there.
-pub async fn revoke(write: &mut Write<TenantScope>, id: DeviceId) -> Result<bool, StoreError> {
+/// Moves a device that is in one of the states `from` to `to`, and tells every controller. False if it
+/// is in none of them, or not there.
+pub async fn set_state(
+    write: &mut Write<TenantScope>,
+    id: DeviceId,
+    from: &[DeviceState],
+    to: DeviceState,
+    reason: &str,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let among: Vec<String> = from.iter().map(|state| format!("'{}'", state.as_str())).collect();
+    // Safe: made of constants.
+    let sql = AssertSqlSafe(format!(
+        "UPDATE devices SET state = $3, state_reason = $4, state_since_us = $5, \
+         revision = revision + 1 WHERE tenant_id = $1 AND id = $2 AND state IN ({})",
+        among.join(", ")
+    ));
+    let done = sqlx::query(sql)
+        .bind(write.key())
+        .bind(id.to_string())
+        .bind(to.as_str())
+        .bind(reason.to_owned())
+        .bind(now.0)
+        .execute(write.db())
+        .await
+        .map_err(StoreError::doing("changing a device's state"))?;
+    announce::device(write, id).await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Tells a device to erase itself: the order's id, and when it counts as lost. False if it is in none of
+/// the states from which it can be told.
+pub async fn order_erase(
+    write: &mut Write<TenantScope>,
+    id: DeviceId,
+    order: &str,
+    until: Timestamp,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let from = [DeviceState::Enrolled, DeviceState::Quarantined];
+    let to = DeviceState::Decommissioning;
+    if !set_state(write, id, &from, to, "", now).await? {
+        return Ok(false);
+    }
+    let key = write.key();
+    sqlx::query(
+        "UPDATE devices SET erase_order = $3, erase_until_us = $4 \
+         WHERE tenant_id = $1 AND id = $2",
+    )
+    .bind(key.clone())
+    .bind(id.to_string())
+    .bind(order.to_owned())
+    .bind(until.0)
+    .execute(write.db())
+    .await
+    .map_err(StoreError::doing("ordering a device to erase itself"))?;
+    // It is to run nothing: also not when somebody enrols the same machine again.
+    sqlx::query("DELETE FROM assignments WHERE tenant_id = $1 AND device_id = $2")
+        .bind(key)
+        .bind(id.to_string())
+        .execute(write.db())
+        .await
+        .map_err(StoreError::doing("taking a device's assignments back"))?;
+    Ok(true)
+}
+
+/// Notes what a device said that it erased, on this order. False if there is no such order to it.
+pub async fn set_erased(
+    write: &mut Write<TenantScope>,
+    id: DeviceId,
+    order: &str,
+    said: &serde_json::Value,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
     let done = sqlx::query(
-        "UPDATE devices SET state = 'revoked', revision = revision + 1 \
-         WHERE tenant_id = $1 AND id = $2 AND state = 'enrolled'",
+        "UPDATE devices SET state = 'erased', state_reason = '', state_since_us = $5, \
+         erased = $4, revision = revision + 1 WHERE tenant_id = $1 AND id = $2 \
+         AND state = 'decommissioning' AND erase_order = $3",
     )
     .bind(write.key())
     .bind(id.to_string())
+    .bind(order.to_owned())
+    .bind(said.to_string())
+    .bind(now.0)
     .execute(write.db())
     .await
-    .map_err(StoreError::doing("revoking a device"))?;
+    .map_err(StoreError::doing("noting what a device erased"))?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Cuts a device off. False if it was revoked before or is not there.
+pub async fn revoke(
+    write: &mut Write<TenantScope>,
+    id: DeviceId,
+    reason: &str,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    use DeviceState::{Decommissioning, Enrolled, Erased, Quarantined, Revoked};
+    let from = [Enrolled, Quarantined, Decommissioning, Erased];
+    set_state(write, id, &from, Revoked, reason, now).await
 }
 
 /// A version with the names people know it by.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use edgeformer_proto::ids::TokenId;
+use edgeformer_proto::ids::{DeviceId, TokenId};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
@@ -25,12 +25,15 @@ pub struct EnrolmentToken {
     pub expires_at: Timestamp,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// The device whose place it gives.
+    pub replaces: Option<DeviceId>,
 }
 
 fn read(row: &AnyRow) -> Result<EnrolmentToken, StoreError> {
     let id: String = row.get("id");
     let uses_left: i64 = row.get("uses_left");
     let labels: String = row.get("labels");
+    let replaces: String = row.get("replaces");
     Ok(EnrolmentToken {
         labels: parse_json("enrolment_tokens", &id, &labels)?,
         id: parse_id("enrolment_tokens", &id)?,
@@ -38,6 +41,9 @@ fn read(row: &AnyRow) -> Result<EnrolmentToken, StoreError> {
         created_at: Timestamp(row.get("created_at_us")),
         expires_at: Timestamp(row.get("expires_at_us")),
         revoked_at: row.get::<Option<i64>, _>("revoked_at_us").map(Timestamp),
+        replaces: (!replaces.is_empty())
+            .then(|| parse_id("enrolment_tokens", &replaces))
+            .transpose()?,
     })
 }
 
@@ -50,8 +56,8 @@ pub async fn insert(
     let key = write.key();
     sqlx::query(
         "INSERT INTO enrolment_tokens \
-         (tenant_id, id, secret_sha256, labels, uses_left, created_at_us, expires_at_us) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+         (tenant_id, id, secret_sha256, labels, uses_left, created_at_us, expires_at_us, \
+          replaces) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(key)
     .bind(token.id.to_string())
@@ -60,6 +66,7 @@ pub async fn insert(
     .bind(i64::from(token.uses_left))
     .bind(token.created_at.0)
     .bind(token.expires_at.0)
+    .bind(token.replaces.map(|id| id.to_string()).unwrap_or_default())
     .execute(write.db())
     .await
     .map_err(StoreError::doing("adding an enrolment token"))?;
@@ -74,7 +81,7 @@ pub async fn list(
 ) -> Result<Vec<EnrolmentToken>, StoreError> {
     let key = conn.key();
     let rows = sqlx::query(
-        "SELECT id, labels, uses_left, created_at_us, expires_at_us, revoked_at_us \
+        "SELECT id, labels, uses_left, created_at_us, expires_at_us, revoked_at_us, replaces \
          FROM enrolment_tokens WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3",
     )
     .bind(key)
@@ -93,7 +100,7 @@ pub async fn get(
 ) -> Result<Option<EnrolmentToken>, StoreError> {
     let key = conn.key();
     let row = sqlx::query(
-        "SELECT id, labels, uses_left, created_at_us, expires_at_us, revoked_at_us \
+        "SELECT id, labels, uses_left, created_at_us, expires_at_us, revoked_at_us, replaces \
          FROM enrolment_tokens WHERE tenant_id = $1 AND id = $2",
     )
     .bind(key)

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use edgeformer_proto::ids::{DeviceId, TenantId, TokenId};
 use sqlx::Row;
 
+use super::devices::DeviceState;
 use super::{Conn, StoreError, Write, parse_id, parse_json, to_json};
 use crate::clock::Timestamp;
 use crate::scope::{InstallationScope, TenantScope};
@@ -24,6 +25,8 @@ pub struct PresentedToken {
     pub expires_at: Timestamp,
     /// When it was revoked.
     pub revoked_at: Option<Timestamp>,
+    /// The device whose place it gives.
+    pub replaces: Option<DeviceId>,
 }
 
 /// The token with this SHA-256, of whichever tenant.
@@ -32,7 +35,7 @@ pub async fn find_token(
     secret_sha256: &[u8; 32],
 ) -> Result<Option<PresentedToken>, StoreError> {
     let row = sqlx::query(
-        "SELECT tenant_id, id, labels, uses_left, expires_at_us, revoked_at_us \
+        "SELECT tenant_id, id, labels, uses_left, expires_at_us, revoked_at_us, replaces \
          FROM enrolment_tokens WHERE secret_sha256 = $1",
     )
     .bind(secret_sha256.to_vec())
@@ -43,7 +46,11 @@ pub async fn find_token(
         let id: String = row.get("id");
         let tenant: String = row.get("tenant_id");
         let labels: String = row.get("labels");
+        let replaces: String = row.get("replaces");
         Ok(PresentedToken {
+            replaces: (!replaces.is_empty())
+                .then(|| parse_id("enrolment_tokens", &replaces))
+                .transpose()?,
             tenant: parse_id("enrolment_tokens", &tenant)?,
             labels: parse_json("enrolment_tokens", &id, &labels)?,
             id: parse_id("enrolment_tokens", &id)?,
@@ -150,8 +157,8 @@ pub async fn device_by_key(
 pub struct Standing {
     /// For people.
     pub name: String,
-    /// False once it was revoked.
-    pub enrolled: bool,
+    /// Where it is in its life.
+    pub state: DeviceState,
     /// SubjectPublicKeyInfo, DER.
     pub public_key: Vec<u8>,
     /// Issuing CA of its tenant, DER.
@@ -174,15 +181,18 @@ pub async fn standing(
     .fetch_optional(conn.db())
     .await
     .map_err(StoreError::doing("reading a device's standing"))?;
-    Ok(row.map(|row| Standing {
-        name: row.get("name"),
-        enrolled: row.get::<String, _>("state") == "enrolled",
-        public_key: row.get("public_key"),
-        ca_cert_der: row.get("ca_cert_der"),
-    }))
+    row.map(|row| {
+        Ok(Standing {
+            name: row.get("name"),
+            state: DeviceState::read(&device.to_string(), &row.get::<String, _>("state"))?,
+            public_key: row.get("public_key"),
+            ca_cert_der: row.get("ca_cert_der"),
+        })
+    })
+    .transpose()
 }
 
-/// Notes until when a device's newest certificate is valid. False when it is not enrolled.
+/// Notes until when a device's newest certificate is valid. False when it may have none.
 pub async fn set_certificate(
     write: &mut Write<TenantScope>,
     device: DeviceId,
@@ -190,8 +200,8 @@ pub async fn set_certificate(
 ) -> Result<bool, StoreError> {
     let key = write.key();
     let done = sqlx::query(
-        "UPDATE devices SET cert_expires_at_us = $3 \
-         WHERE tenant_id = $1 AND id = $2 AND state = 'enrolled'",
+        "UPDATE devices SET cert_expires_at_us = $3 WHERE tenant_id = $1 AND id = $2 \
+         AND state IN ('enrolled', 'quarantined', 'decommissioning')",
     )
     .bind(key)
     .bind(device.to_string())

@@ -60,6 +60,7 @@ const TOKEN: &[Held] = &[
 const DEVICE: &[Held] = &[
     held("telemetry_points", "device_id = $2", Fate::Removed),
     held("device_presence", "device_id = $2", Fate::Removed),
+    held("device_instances", "device_id = $2", Fate::Removed),
     held("slot_status", "device_id = $2", Fate::Removed),
     held("rollout_devices", "device_id = $2 AND message <> ''", Fate::Cleared("message = ''")),
     held(
@@ -200,5 +201,6 @@ pub async fn is_enrolled(conn: &mut Conn<TenantScope>, device: &str) -> Result<b
         .fetch_optional(conn.db())
         .await
         .map_err(StoreError::doing("reading a device's state"))?;
-    Ok(row.is_some_and(|row| row.get::<String, _>("state") == "enrolled"))
+    let over = ["revoked", "erased"];
+    Ok(row.is_some_and(|row| !over.contains(&row.get::<String, _>("state").as_str())))
 }

@@ -134,7 +134,7 @@ pub async fn forget_device_facts(
 ) -> Result<u64, StoreError> {
     let key = write.key();
     let done = sqlx::query(
-        "UPDATE devices SET facts = '{}' WHERE tenant_id = $1 AND state = 'revoked' \
+        "UPDATE devices SET facts = '{}' WHERE tenant_id = $1 AND state IN ('revoked', 'erased') \
          AND facts <> '{}' AND created_at_us < $2 AND NOT EXISTS ( \
            SELECT 1 FROM device_presence p WHERE p.tenant_id = devices.tenant_id \
              AND p.device_id = devices.id AND p.last_seen_at_us >= $2)",
@@ -147,7 +147,7 @@ pub async fn forget_device_facts(
     for table in ["device_presence", "slot_status"] {
         let sql = format!(
             "DELETE FROM {table} WHERE tenant_id = $1 AND device_id IN ( \
-               SELECT id FROM devices WHERE tenant_id = $1 AND state = 'revoked' AND facts = '{{}}')"
+               SELECT id FROM devices WHERE tenant_id = $1 AND state IN ('revoked', 'erased') AND facts = '{{}}')"
         );
         sqlx::query(AssertSqlSafe(sql))
             .bind(key.clone())

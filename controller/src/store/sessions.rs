@@ -6,6 +6,7 @@ use edgeformer_proto::Generation;
 use edgeformer_proto::ids::{DeviceId, RolloutId, VersionId};
 use sqlx::Row;
 
+use super::devices::DeviceState;
 use super::{Conn, StoreError, Write, parse_id, parse_json};
 use crate::clock::Timestamp;
 use crate::rollout::types::Settings;
@@ -15,8 +16,12 @@ use crate::session::report::SlotReport;
 /// What one device is to run, and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Desired {
-    /// False once the device was revoked.
-    pub enrolled: bool,
+    /// Where the device is in its life.
+    pub state: DeviceState,
+    /// Why.
+    pub state_reason: String,
+    /// The order to erase itself; empty unless there is one.
+    pub erase_order: String,
     /// Position in the device's history.
     pub generation: Generation,
     /// Newest generation that the device made durable.
@@ -51,7 +56,7 @@ pub async fn desired(
 ) -> Result<Option<Desired>, StoreError> {
     let key = conn.key();
     let row = sqlx::query(
-        "SELECT state, desired_epoch, desired_counter, accepted_epoch, accepted_counter \
+        "SELECT state, state_reason, erase_order, desired_epoch, desired_counter, accepted_epoch, accepted_counter \
          FROM devices WHERE tenant_id = $1 AND id = $2",
     )
     .bind(key.clone())
@@ -87,7 +92,9 @@ pub async fn desired(
         })
     });
     Ok(Some(Desired {
-        enrolled: row.get::<String, _>("state") == "enrolled",
+        state: DeviceState::read(&device.to_string(), &row.get::<String, _>("state"))?,
+        state_reason: row.get("state_reason"),
+        erase_order: row.get("erase_order"),
         generation: generation(&row, "desired_epoch", "desired_counter"),
         accepted: generation(&row, "accepted_epoch", "accepted_counter"),
         slots: slots.collect::<Result<_, StoreError>>()?,

@@ -161,7 +161,8 @@ pub async fn remove(
 pub async fn enrolled_devices(conn: &mut Conn<TenantScope>) -> Result<u64, StoreError> {
     let key = conn.key();
     let row = sqlx::query(
-        "SELECT count(*) AS n FROM devices WHERE tenant_id = $1 AND state = 'enrolled'",
+        "SELECT count(*) AS n FROM devices WHERE tenant_id = $1 \
+         AND state NOT IN ('revoked', 'erased')",
     )
     .bind(key)
     .fetch_one(conn.db())

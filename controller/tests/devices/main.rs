@@ -5,6 +5,7 @@
 mod access;
 mod compliance;
 mod enrolment;
+mod identity;
 mod rollouts;
 mod sessions;
 mod support;

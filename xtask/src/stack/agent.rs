@@ -68,9 +68,41 @@ impl Agent {
         })
     }
 
+    /// Another machine with a copy of this one's disk, as it is now; [`Agent::run`] starts it.
+    pub fn copy(&self, name: &str) -> Result<Self> {
+        let state_dir = self.dir.join(name);
+        copy_folder(&self.state_dir, &state_dir)?;
+        Ok(Self {
+            binaries: self.binaries.clone(),
+            name: name.to_string(),
+            dir: self.dir.clone(),
+            state_dir,
+            options: self.options.clone(),
+            process: None,
+            http_url: String::new(),
+        })
+    }
+
+    /// Waits until the process ended by itself; errors if it did not end with 0.
+    pub fn wait_end(&mut self, limit: Duration) -> Result<()> {
+        let Some(mut process) = self.process.take() else { return Ok(()) };
+        let status = process.wait_exit(limit)?;
+        anyhow::ensure!(status.success(), "{} ended with {status}", self.name);
+        Ok(())
+    }
+
     /// Starts the agent: on a free port the first time, on the same one after that.
     pub fn run(&mut self) -> Result<()> {
         self.start(&[])
+    }
+
+    /// Starts the agent without waiting until it is ready: one that is being erased never is.
+    pub fn run_unready(&mut self) -> Result<()> {
+        let mut command = Command::new(self.binaries.agent());
+        command.arg("run").arg("--state-dir").arg(&self.state_dir);
+        let title = format!("edgeformer-agent {}", self.name);
+        self.process = Some(Process::spawn(&title, &mut command, &self.log())?);
+        Ok(())
     }
 
     /// As [`Agent::run`], through a launcher (`prlimit …`) that prepares the process.
@@ -176,4 +208,19 @@ impl Agent {
         process.keep();
         Some(group)
     }
+}
+
+/// Copies files and folders; sockets stay behind.
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (kind, target) = (entry.file_type()?, to.join(entry.file_name()));
+        if kind.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else if kind.is_file() {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }

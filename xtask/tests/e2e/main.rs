@@ -3,6 +3,7 @@
 
 mod backup;
 mod enrolment;
+mod identity;
 mod interruptions;
 mod limits;
 mod path;

@@ -1,6 +1,7 @@
 //! Devices and models.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Subcommand;
 
@@ -48,6 +49,50 @@ Examples:
         device: String,
         #[command(flatten)]
         consent: Consent,
+    },
+    /// Have a device erase its models and keys; it is cut off when it said so
+    #[command(after_help = "\
+A device that is connected is told at once. One that is off is told when it comes back, whenever that
+is; after --wait it is shown as never_came_back. `device show` says what it erased.
+
+Examples:
+  edgeformer device decommission press-7     (shows what will happen and asks)
+  edgeformer device decommission press-7 --wait 90d --yes")]
+    Decommission {
+        /// Id or unique name
+        device: String,
+        /// After this a device that did not come back counts as lost; whole days
+        #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+        wait: Option<Duration>,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Let a quarantined device go on, after you looked at it
+    #[command(after_help = "\
+A device is quarantined when a second machine shows its key: `device show` says why. Switch the copy off
+and enrol it by itself first: the machine that connects first after the release is the device.
+
+Example:
+  edgeformer device release press-7")]
+    Release {
+        /// Id or unique name
+        device: String,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Make a token with which other hardware takes a device's place
+    #[command(after_help = "\
+The hardware that enrols with the token gets the name, the labels and what the device is to run. The
+device itself is cut off at that moment, not before.
+
+Example:
+  edgeformer device replace press-7")]
+    Replace {
+        /// Id or unique name
+        device: String,
+        /// Until the token stops working (a week unless given)
+        #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+        expires_in: Option<Duration>,
     },
 }
 

@@ -154,6 +154,11 @@ endpoints! {
     GET_DEVICE: GET "/devices/{id}" [] Nothing => Device, "read the device";
     PATCH_DEVICE: PATCH "/devices/{id}" [] DevicePatch => Device, "change the device";
     REVOKE_DEVICE: POST "/devices/{id}/revoke" [] Nothing => Device, "revoke the device";
+    DECOMMISSION_DEVICE: POST "/devices/{id}/decommission" []
+        DecommissionRequest => Device, "decommission the device";
+    RELEASE_DEVICE: POST "/devices/{id}/release" [] Nothing => Device, "release the device";
+    REPLACE_DEVICE: POST "/devices/{id}/replace" []
+        ReplacementRequest => ReplacementCreated, "replace the device";
 
     LIST_MODELS: GET "/models" ["limit", "cursor"] Nothing => Page<Model>, "list models";
     LIST_VERSIONS: GET "/models/{name}/versions" ["limit", "cursor"]

@@ -83,8 +83,15 @@ pub struct EnrolmentToken {
 pub struct Device {
     pub id: String,
     pub name: String,
-    /// `enrolled` or `revoked`
+    /// `enrolled`, `quarantined`, `decommissioning`, `erased` or `revoked`
     pub state: String,
+    /// Why, for people
+    #[serde(default)]
+    pub state_reason: String,
+    pub state_since: Option<String>,
+    pub decommission: Option<Decommissioned>,
+    pub replaces: Option<String>,
+    pub replaced_by: Option<String>,
     pub labels: Labels,
     pub facts: Facts,
     pub online: bool,
@@ -96,6 +103,38 @@ pub struct Device {
     pub accepted_generation: String,
     pub slots: Vec<SlotView>,
     pub created_at: String,
+}
+
+/// How far the erasure of a device is.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct Decommissioned {
+    /// `waiting`, `erased` or `never_came_back`
+    pub state: String,
+    pub waited_for_until: String,
+    pub erased: Option<serde_json::Value>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct DecommissionRequest {
+    pub wait_days: Option<u32>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct ReplacementRequest {
+    pub expires_in_s: Option<u64>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct ReplacementCreated {
+    pub id: String,
+    pub token: String,
+    pub expires_at: String,
+    pub replaces: String,
+    pub name: String,
 }
 
 /// What the device says of itself: an agent of another version may leave some of it out.

@@ -1,14 +1,18 @@
 //! Devices.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use reqwest::StatusCode;
 
 use super::{Context, consent};
 use crate::args::fleet::Device as Command;
 use crate::args::value::{LabelEdit, label_map};
-use crate::client::endpoints::{GET_DEVICE, LIST_DEVICES, PATCH_DEVICE, REVOKE_DEVICE};
-use crate::client::types::{Device, DevicePatch, Labels};
+use crate::client::endpoints::{
+    DECOMMISSION_DEVICE, GET_DEVICE, LIST_DEVICES, PATCH_DEVICE, RELEASE_DEVICE, REPLACE_DEVICE,
+    REVOKE_DEVICE,
+};
+use crate::client::types::{DecommissionRequest, Device, DevicePatch, Labels, ReplacementRequest};
 use crate::client::{Answer, ClientError};
 use crate::failure::{Exit, Failure};
 use crate::view;
@@ -49,8 +53,49 @@ pub async fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
             let answer = answer.map_err(|e| Failure::from(e).about(&device.name))?;
             context.screen.one(&answer, |d| format!("Revoked device {} ({}).", d.name, d.id));
         }
+        other => return life(context, other).await,
     }
     Ok(Exit::Done)
+}
+
+/// What ends a device's life, or follows it.
+async fn life(context: &Context, command: Command) -> Result<Exit, Failure> {
+    match command {
+        Command::Decommission { device, wait, consent } => {
+            let device = read(context, &device).await?.value;
+            let preview = view::device::decommission(&device, context.style());
+            consent::ask(&context.screen, consent, &preview).await?;
+            let body = DecommissionRequest { wait_days: wait.map(whole_days).transpose()? };
+            let call = context.client.call(&DECOMMISSION_DEVICE).path(&device.id).body(&body);
+            let answer = call.send().await.map_err(|e| Failure::from(e).about(&device.name))?;
+            context.screen.one(&answer, view::device::decommissioned);
+        }
+        Command::Release { device, consent } => {
+            let device = read(context, &device).await?.value;
+            let preview = view::device::release(&device, context.style());
+            consent::ask(&context.screen, consent, &preview).await?;
+            let call = context.client.call(&RELEASE_DEVICE).path(&device.id);
+            let answer = call.send().await.map_err(|e| Failure::from(e).about(&device.name))?;
+            context.screen.one(&answer, |d| format!("Released device {} ({}).", d.name, d.id));
+        }
+        Command::Replace { device, expires_in } => {
+            let device = read(context, &device).await?.value;
+            let body = ReplacementRequest { expires_in_s: expires_in.map(|life| life.as_secs()) };
+            let call = context.client.call(&REPLACE_DEVICE).path(&device.id).body(&body);
+            let answer = call.send().await.map_err(|e| Failure::from(e).about(&device.name))?;
+            context.screen.one(&answer, |r| view::device::replacement(r, context.style()));
+        }
+        Command::List { .. }
+        | Command::Show { .. }
+        | Command::Label { .. }
+        | Command::Revoke { .. } => {}
+    }
+    Ok(Exit::Done)
+}
+
+fn whole_days(wait: Duration) -> Result<u32, Failure> {
+    let days = wait.as_secs().div_ceil(86_400);
+    u32::try_from(days).map_err(|_| Failure::usage("--wait is longer than a year".to_owned()))
 }
 
 /// The id of a device given by id or unique name.
@@ -62,7 +107,12 @@ pub async fn resolve(context: &Context, given: &str) -> Result<String, Failure> 
         return Ok(given.to_owned());
     }
     // Two are enough to know that the name is not unique; ten help to choose.
-    let found = context.client.call(&LIST_DEVICES).query("name", given).all(10).await?;
+    let mut found = context.client.call(&LIST_DEVICES).query("name", given).all(10).await?;
+    // A device and the one that took its place have one name: what is over is meant by its id alone.
+    let is_over = |d: &Device| matches!(d.state.as_str(), "revoked" | "erased");
+    if found.items.iter().any(|d| !is_over(d)) {
+        found.items.retain(|d| !is_over(d));
+    }
     match found.items.as_slice() {
         [device] => Ok(device.id.clone()),
         [] => {

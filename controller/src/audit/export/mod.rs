@@ -11,6 +11,7 @@ mod tests;
 
 use super::event::Event;
 use super::{Outcome, seal::Subject};
+use crate::policy::Action;
 use crate::scope::ActorKind;
 
 /// Which one.
@@ -85,6 +86,8 @@ const PRODUCT: &str = "Fleet";
 /// How loud a record is, from what happened: 0 informational, 1 notable, 2 needs a look.
 fn loudness(event: &Event) -> usize {
     match event.record.outcome {
+        // What the controller did in answer to something that is wrong.
+        Outcome::Success if event.record.action == Action::DeviceQuarantine.as_str() => 2,
         Outcome::Success => 0,
         Outcome::Failure => 1,
         Outcome::Denied => 2,

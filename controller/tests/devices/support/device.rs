@@ -176,6 +176,7 @@ pub(crate) fn hello(held: Option<Generation>) -> v1::Hello {
         }),
         held: held.map(Into::into),
         slots: Vec::new(),
+        instance: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! A controller with its device listener, and devices that speak to it.
 
 pub(crate) mod device;
+pub(crate) mod postgres;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -63,7 +64,8 @@ pub(crate) struct Controller {
     pub(crate) hub: Arc<Hub>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
-    _dir: TempDir,
+    dir: Arc<TempDir>,
+    database_url: Option<String>,
 }
 
 impl Controller {
@@ -73,19 +75,43 @@ impl Controller {
 
     /// With a clock that is `shift_us` off the machine's.
     pub(crate) async fn start_at(shift_us: i64) -> Self {
-        let temp = tempfile::tempdir().unwrap();
+        Self::install(shift_us, None).await
+    }
+
+    /// On an empty database.
+    pub(crate) async fn start_on(database_url: &str) -> Self {
+        Self::install(0, Some(database_url.to_owned())).await
+    }
+
+    async fn install(shift_us: i64, database_url: Option<String>) -> Self {
+        let dir = Arc::new(tempfile::tempdir().unwrap());
         let clock = ShiftedClock::default();
         clock.shift(shift_us);
-        let dir = DataDir::new(&temp.path().join("data")).unwrap();
         let new = NewInstallation {
-            dir: dir.clone(),
-            database_url: None,
+            dir: DataDir::new(&dir.path().join("data")).unwrap(),
+            database_url: database_url.clone(),
             trust_domain: "fleet.test".to_owned(),
             server_names: vec!["localhost".to_owned()],
         };
         // The server's certificate must be valid by the machine's clock as well.
         init(&new, clock.now()).await.unwrap();
-        let url = dir.database_url(None, false);
+        Self::open(dir, database_url, clock, None).await
+    }
+
+    /// A second controller of the same installation, as behind a load balancer.
+    pub(crate) async fn beside(&self) -> Self {
+        let (dir, url) = (self.dir.clone(), self.database_url.clone());
+        Self::open(dir, url, self.clock.clone(), Some(self.scope.clone())).await
+    }
+
+    async fn open(
+        temp: Arc<TempDir>,
+        database_url: Option<String>,
+        clock: ShiftedClock,
+        scope: Option<TenantScope>,
+    ) -> Self {
+        let dir = DataDir::new(&temp.path().join("data")).unwrap();
+        let url = dir.database_url(database_url.as_deref(), false);
         let app = App::new(Parts {
             store: Store::connect(&url).await.unwrap(),
             vault: Arc::new(Vault::from_file(&dir.kek()).unwrap()),
@@ -95,13 +121,16 @@ impl Controller {
             nudges: Nudges::default(),
             outbound: Outbound::new(OutboundRules::default()).unwrap(),
         });
-        let scope = tenant(&app, "acme").await;
+        let scope = match scope {
+            Some(scope) => scope,
+            None => tenant(&app, "acme").await,
+        };
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let hub = Hub::new(app.clone(), stop.clone());
         let address = serve(&app, &dir, &hub, &stop, &mut tasks).await;
         let root_pem = std::fs::read(dir.root_cert()).unwrap();
-        Self { app, clock, scope, address, root_pem, hub, stop, tasks, _dir: temp }
+        Self { app, clock, scope, address, root_pem, hub, stop, tasks, dir: temp, database_url }
     }
 
     /// Ends every task; a test that forgets leaves them to the runtime.

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use edgeformer_controller::clock::Clock;
 use edgeformer_controller::policy::{Action, Group};
+use edgeformer_controller::scope::TenantScope;
+use edgeformer_controller::store::devices::{self, DeviceState};
 use edgeformer_proto::audit::note::{KeyKind, SignerKey};
 use http::Method;
 use serde_json::{Value, json};
@@ -176,6 +179,16 @@ async fn on_people(owner: &mut Caller<'_>, things: &Things) {
     owner.does(A::AccessSettingsUpdate, put(), "access/settings", zone).await;
 }
 
+/// As a session does when it finds two machines.
+async fn quarantine(rest: &Rest, tenant: &str, device: &str) {
+    let scope = TenantScope::system(tenant.parse().unwrap(), "test");
+    let mut write = rest.app.store.write_observation(&scope).await.unwrap();
+    let (id, now) = (device.parse().unwrap(), rest.clock.now());
+    let (from, to) = ([DeviceState::Enrolled], DeviceState::Quarantined);
+    assert!(devices::set_state(&mut write, id, &from, to, "two", now).await.unwrap());
+    write.commit(now).await.unwrap();
+}
+
 async fn on_the_fleet(owner: &mut Caller<'_>, things: &Things) {
     use Action as A;
     let (post, put, patch, delete) =
@@ -191,6 +204,11 @@ async fn on_the_fleet(owner: &mut Caller<'_>, things: &Things) {
     owner.does(A::RolloutCreate, post(), "rollouts", body).await;
     let device = format!("devices/{}", things.device);
     owner.does(A::DeviceUpdate, patch(), &device, json!({"labels": {"site": "here"}})).await;
+    owner.does(A::DeviceReplace, post(), &format!("{device}/replace"), json!({})).await;
+    let tenant = owner.rest.get(&owner.token, "/api/v1/whoami").await.text("tenant_id");
+    quarantine(owner.rest, &tenant, &things.device).await;
+    owner.does(A::DeviceRelease, post(), &format!("{device}/release"), Value::Null).await;
+    owner.does(A::DeviceDecommission, post(), &format!("{device}/decommission"), json!({})).await;
     owner.does(A::DeviceRevoke, post(), &format!("{device}/revoke"), Value::Null).await;
 }
 

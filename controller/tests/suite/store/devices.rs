@@ -61,15 +61,15 @@ on_both_databases! {
         let new = labels(&[("k", "v")]);
         let mut write = db.store.write_observation(&b).await.unwrap();
         assert!(!devices::update(&mut write, id, 1, "stolen", &new).await.unwrap());
-        assert!(!devices::revoke(&mut write, id).await.unwrap());
+        assert!(!devices::revoke(&mut write, id, "", db.now()).await.unwrap());
         assert!(devices::get(&mut write, id).await.unwrap().is_none());
         write.rollback().await.unwrap();
 
         let mut write = db.store.write_observation(&a).await.unwrap();
         assert!(devices::update(&mut write, id, 1, "renamed", &new).await.unwrap());
         assert!(!devices::update(&mut write, id, 1, "late", &new).await.unwrap());
-        assert!(devices::revoke(&mut write, id).await.unwrap());
-        assert!(!devices::revoke(&mut write, id).await.unwrap());
+        assert!(devices::revoke(&mut write, id, "", db.now()).await.unwrap());
+        assert!(!devices::revoke(&mut write, id, "", db.now()).await.unwrap());
         let device = devices::get(&mut write, id).await.unwrap().unwrap();
         write.commit(db.now()).await.unwrap();
         assert_eq!((device.name.as_str(), device.revision), ("renamed", 3));

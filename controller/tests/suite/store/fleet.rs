@@ -140,6 +140,7 @@ on_both_databases! {
     async fn a_token_is_redeemed_as_often_as_it_says_also_by_many_at_once(db: Db) {
         let scope = db.tenant("a").await;
         let token = EnrolmentToken {
+            replaces: None,
             id: TokenId::new(),
             uses_left: 3,
             labels: Default::default(),
@@ -188,7 +189,7 @@ on_both_databases! {
         let mut read = db.store.read(&a).await.unwrap();
         let (found, standing, _) =
             enrolments::device_by_key(&mut read, b"one").await.unwrap().unwrap();
-        assert!(found == id && standing.enrolled && standing.name == "one");
+        assert!(found == id && standing.state.may_connect() && standing.name == "one");
         assert_eq!(standing.ca_cert_der, [1, 0, 255]);
         drop(read);
         let mut read = db.store.read(&b).await.unwrap();
@@ -197,9 +198,9 @@ on_both_databases! {
         drop(read);
         let mut write = db.store.write_observation(&a).await.unwrap();
         assert!(enrolments::set_certificate(&mut write, id, 7).await.unwrap());
-        assert!(devices::revoke(&mut write, id).await.unwrap());
+        assert!(devices::revoke(&mut write, id, "", db.now()).await.unwrap());
         assert!(!enrolments::set_certificate(&mut write, id, 8).await.unwrap());
-        assert!(!enrolments::standing(&mut write, id).await.unwrap().unwrap().enrolled);
+        assert!(!enrolments::standing(&mut write, id).await.unwrap().unwrap().state.may_connect());
     }
 
     async fn presence_of_many_devices_keeps_the_newest_of_each(db: Db) {
@@ -262,7 +263,7 @@ on_both_databases! {
         assert!(desired.slots.is_empty(), "an emptied slot is absent");
         assert_eq!(sessions::reject(&mut write, id, generation(1, 1), "no", db.now()).await.unwrap(), 1);
         assert_eq!(sessions::reject(&mut write, id, generation(1, 1), "no", db.now()).await.unwrap(), 0);
-        devices::revoke(&mut write, id).await.unwrap();
+        devices::revoke(&mut write, id, "", db.now()).await.unwrap();
         assert_eq!(assignments::current(&mut write, id).await.unwrap(), None);
         write.commit(db.now()).await.unwrap();
     }

@@ -89,6 +89,7 @@ on_both_databases! {
     async fn an_enrolment_token_keeps_its_labels_and_its_tenant(db: Db) {
         let (a, b) = (db.tenant("a").await, db.tenant("b").await);
         let token = EnrolmentToken {
+            replaces: None,
             id: TokenId::new(),
             uses_left: 3,
             labels: BTreeMap::from([("site".into(), "berlin".into())]),
