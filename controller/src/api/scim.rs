@@ -18,8 +18,10 @@ use crate::scim::filter::{self, Filter};
 use crate::scim::patch::{self, Change};
 use crate::scim::resource::{self, Shown, View};
 use crate::scim::schema::{self, Type};
-use crate::scim::{self, CONTENT_TYPE, PREFIX, ScimError, Window, groups, users};
+use crate::scim::{self, CONTENT_TYPE, PREFIX, ScimError, Window, Wrong, groups, users};
 use crate::scope::TenantScope;
+
+const SEARCH: &str = "urn:ietf:params:scim:api:messages:2.0:SearchRequest";
 
 /// The routes.
 pub fn routes() -> Routes {
@@ -32,6 +34,8 @@ pub fn routes() -> Routes {
     let all = all.add(Action::ScimProvision, routes!(create_user, list_users));
     let one = routes!(get_user, replace_user, patch_user, delete_user);
     let all = all.add(Action::ScimProvision, one);
+    let all = all.add(Action::ScimProvision, routes!(search_users));
+    let all = all.add(Action::ScimProvision, routes!(search_groups));
     let all = all.add(Action::ScimProvision, routes!(create_group, list_groups));
     let one = routes!(get_group, replace_group, patch_group, delete_group);
     all.add(Action::ScimProvision, one)
@@ -58,7 +62,9 @@ pub fn answer(problem: &Problem) -> Response {
 pub fn not_implemented(path: &str) -> Option<Problem> {
     let (_, path) = path.split_once(' ')?;
     let rest = path.strip_prefix(super::PREFIX).unwrap_or(path).strip_prefix(PREFIX)?;
-    matches!(rest, "/.search" | "/Me" | "/Bulk").then(|| {
+    let rest = rest.trim_end_matches('/');
+    let first = rest.get(1..).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+    matches!(first, ".search" | "Me" | "Bulk").then(|| {
         let detail = format!("{rest} is not offered: ask /Users and /Groups");
         Problem::new(StatusCode::NOT_IMPLEMENTED, "not_implemented", detail)
     })
@@ -164,6 +170,43 @@ impl Which {
     }
 }
 
+/// What is searched for (RFC 7644, section 3.4.3).
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[schema(as = ScimSearchRequest)]
+#[serde(rename_all = "camelCase")]
+pub struct SearchRequest {
+    /// `urn:ietf:params:scim:api:messages:2.0:SearchRequest`.
+    schemas: Vec<String>,
+    /// Such as `userName eq "ada"`.
+    filter: Option<String>,
+    /// The first is 1.
+    start_index: Option<i64>,
+    /// At most 200, 100 unless given.
+    count: Option<i64>,
+    /// Only these.
+    attributes: Option<Vec<String>>,
+    /// All but these.
+    excluded_attributes: Option<Vec<String>>,
+}
+
+impl SearchRequest {
+    /// The same as a query has it.
+    fn read(self) -> Result<Which, ScimError> {
+        if !self.schemas.iter().any(|schema| schema == SEARCH) {
+            let detail = format!("schemas must name {SEARCH}");
+            return Err(Wrong::new("invalidSyntax", detail).into());
+        }
+        let joined = |names: Option<Vec<String>>| names.map(|names| names.join(","));
+        Ok(Which {
+            filter: self.filter,
+            start_index: self.start_index,
+            count: self.count,
+            attributes: joined(self.attributes),
+            excluded_attributes: joined(self.excluded_attributes),
+        })
+    }
+}
+
 fn view(kind: Type, headers: &HeaderMap, only: Option<&str>, without: Option<&str>) -> View {
     View { base: base(headers), shown: Shown::new(kind, only, without) }
 }
@@ -229,7 +272,8 @@ async fn schema_of(
 
 macro_rules! resources {
     ($kind:expr, $module:ident, $id:ty, $path:literal, $one:literal,
-        $create:ident, $list:ident, $get:ident, $replace:ident, $patch:ident, $delete:ident) => {
+        $create:ident, $list:ident, $get:ident, $replace:ident, $patch:ident, $delete:ident,
+        $search_path:literal, $search:ident) => {
         /// Makes one.
         #[utoipa::path(post, path = $path, tag = "scim", params(Cut),
                     request_body(content = Any, content_type = "application/scim+json"),
@@ -255,6 +299,26 @@ macro_rules! resources {
             headers: HeaderMap,
             InQuery(which): InQuery<Which>,
         ) -> Result<Response, Problem> {
+            let (filter, window) = which.read()?;
+            let (only, without) =
+                (which.attributes.as_deref(), which.excluded_attributes.as_deref());
+            let view = view($kind, &headers, only, without);
+            let found = $module::list(&app, &scope, filter.as_ref(), window, &view).await?;
+            Ok(of(StatusCode::OK, found))
+        }
+
+        /// Lists like a GET, with what is asked for in the body: filters name people, and addresses of
+        /// requests stand in logs.
+        #[utoipa::path(post, path = $search_path, tag = "scim",
+                    request_body(content = SearchRequest, content_type = "application/scim+json"),
+                    responses((status = 200, body = Any, content_type = "application/scim+json")))]
+        async fn $search(
+            State(app): State<App>,
+            scope: TenantScope,
+            headers: HeaderMap,
+            Body(asked): Body<SearchRequest>,
+        ) -> Result<Response, Problem> {
+            let which = asked.read()?;
             let (filter, window) = which.read()?;
             let (only, without) =
                 (which.attributes.as_deref(), which.excluded_attributes.as_deref());
@@ -339,7 +403,9 @@ resources!(
     get_user,
     replace_user,
     patch_user,
-    delete_user
+    delete_user,
+    "/scim/v2/Users/.search",
+    search_users
 );
 resources!(
     Type::Group,
@@ -352,5 +418,7 @@ resources!(
     get_group,
     replace_group,
     patch_group,
-    delete_group
+    delete_group,
+    "/scim/v2/Groups/.search",
+    search_groups
 );

@@ -242,3 +242,38 @@ async fn a_third_partys_tester_is_content() {
     let passed = said.lines().filter(|line| line.starts_with("SUCCESS")).count();
     assert!(passed >= 30, "only {passed} checks ran: {said}");
 }
+
+/// A search is a list whose filter stands in no address; what there is not says so as the protocol asks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_search_is_a_list_and_what_is_not_offered_is_501() {
+    let provider = Provider::connect().await;
+    for name in ["ada", "bob", "eve"] {
+        assert_eq!(provider.post(USERS, json!({"userName": name})).await.status, 201);
+    }
+    provider.post(GROUPS, json!({"displayName": "crew"})).await;
+    let schemas = json!(["urn:ietf:params:scim:api:messages:2.0:SearchRequest"]);
+    let asked = json!({"schemas": schemas, "filter": "userName gt \"\" or userName sw \"a\""});
+    is_error(&provider.post(&format!("{USERS}/.search"), asked).await, 400, Some("invalidFilter"));
+    let asked = json!({"schemas": schemas, "filter": "not (userName eq \"bob\")", "startIndex": 2,
+        "count": 5, "attributes": ["userName"]});
+    let found = provider.post(&format!("{USERS}/.search"), asked.clone()).await;
+    assert_eq!(found.status, 200, "{found:?}");
+    assert_eq!((&found.body["totalResults"], &found.body["startIndex"]), (&json!(2), &json!(2)));
+    let all = found.body["Resources"].as_array().unwrap();
+    assert_eq!((all.len(), &all[0]["userName"]), (1, &json!("eve")));
+    assert!(all[0].get("meta").is_none() && all[0].get("active").is_none(), "{all:?}");
+    let groups = provider.post(&format!("{GROUPS}/.search"), json!({"schemas": schemas})).await;
+    assert_eq!(groups.body["Resources"][0]["displayName"], "crew");
+    let unnamed = provider.post(&format!("{USERS}/.search"), json!({"schemas": []})).await;
+    is_error(&unnamed, 400, Some("invalidSyntax"));
+
+    let viewer = provider.rest.token(&provider.owner, "viewer").await;
+    let refused = provider.rest.post(&viewer, &format!("{USERS}/.search"), asked).await;
+    is_error(&refused, 403, None);
+    for path in ["Me", "Me/", "Me/emails", "Bulk", ".search"] {
+        let path = format!("/api/v1/scim/v2/{path}");
+        for method in [Method::GET, Method::POST, Method::PATCH, Method::DELETE] {
+            is_error(&provider.send(method, &path, None).await, 501, None);
+        }
+    }
+}
