@@ -30,9 +30,10 @@ use crate::reconcile::retention::Retention;
 use crate::serve::{self, ServeConfig};
 use crate::session::{self, Connection, Links, Parts, farewell};
 use crate::slots::{RequestMeasurement, SlotName, Workers};
-use crate::status::document::{Device, Link, Slot, Status};
+use crate::status::document::{Device, Keep, Link, Slot, Status};
 use crate::supervisor::{Supervisor, SupervisorConfig};
 use crate::telemetry::{Exporter, Settings, Spool};
+use crate::worker::limits;
 use crate::{durable, facts, lock, logging, status};
 
 /// Measurements that wait to be aggregated; more are dropped, never waited for.
@@ -55,6 +56,7 @@ struct Observed {
     supervisor: Supervisor,
     local_url: String,
     memory_limit_bytes: Option<u64>,
+    policy: Retention,
     state_dir: PathBuf,
 }
 
@@ -84,11 +86,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let _alone = lock::acquire(&state_dir)?;
     logging::start(&state_dir, args.log_format).context("the log file cannot be opened")?;
     let folder = Folder::from(&state_dir);
-    match folder.remove_leftovers() {
-        Ok(0) => {}
-        Ok(files) => tracing::info!(files, "removed what interrupted writes had left"),
-        Err(error) => tracing::warn!(%error, "what interrupted writes left stays for now"),
-    }
+    begin_clean(&folder);
     let clock = Clock::open(&state_dir);
     let keys: Arc<dyn DeviceKeys> = Arc::new(FileKeys::open_or_create(state_dir.join("keys"))?);
     let stop = CancellationToken::new();
@@ -119,7 +117,7 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let (clock, ordered) = (base.clock.clone(), CancellationToken::new());
     let running = Running::start(base, listener, ordered.clone())?;
     if let Some(path) = ready_file {
-        write_ready(&path, &ready)?;
+        write_ready(&path, &ready);
     }
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
@@ -161,6 +159,18 @@ async fn retire(
         tracing::warn!("this device was decommissioned: its models, keys and identity are erased");
     }
     Ok(())
+}
+
+/// Without dumps of this process, and without what one before it left half written.
+fn begin_clean(folder: &Folder) {
+    if let Err(error) = limits::hide_memory() {
+        tracing::warn!(%error, "dumps of the agent's memory cannot be switched off");
+    }
+    match folder.remove_leftovers() {
+        Ok(0) => {}
+        Ok(files) => tracing::info!(files, "removed what interrupted writes had left"),
+        Err(error) => tracing::warn!(%error, "what interrupted writes left stays for now"),
+    }
 }
 
 /// What older versions may take, by the flags or a tenth of the disk.
@@ -252,6 +262,7 @@ fn observed(base: &Base, links: &Links) -> Observed {
         supervisor: base.supervisor.clone(),
         local_url: base.local_url.clone(),
         memory_limit_bytes: memory_limit_bytes(&base.args),
+        policy: retention(&base.args, &Folder::from(&base.state_dir)),
         state_dir: base.state_dir.clone(),
     }
 }
@@ -346,10 +357,15 @@ async fn stop_workers(supervisor: &Supervisor) {
     }
 }
 
-fn write_ready(path: &Path, ready: &serde_json::Value) -> anyhow::Result<()> {
-    let path = std::path::absolute(path)?;
-    durable::write(&path, &serde_json::to_vec(ready)?)
-        .with_context(|| format!("the ready file {} cannot be written", path.display()))
+/// Without it, whoever waits for the file waits in vain; the models serve all the same.
+fn write_ready(path: &Path, ready: &serde_json::Value) {
+    let written = std::path::absolute(path).and_then(|path| {
+        let text = serde_json::to_vec(ready)?;
+        durable::write(&path, &text)
+    });
+    if let Err(error) = written {
+        tracing::error!(path = %path.display(), %error, "the ready file cannot be written");
+    }
 }
 
 impl Observed {
@@ -357,6 +373,7 @@ impl Observed {
         let identity = self.identity.borrow().clone();
         let serving = self.supervisor.serving();
         let board = self.board.borrow().clone();
+        let kept = self.reconcile.kept();
         let slots = board.iter().map(|(name, report)| {
             let worker = serving.iter().find(|one| one.slot == *name);
             Slot {
@@ -364,6 +381,7 @@ impl Observed {
                 report: serde_json::to_value(report).unwrap_or_default(),
                 worker_pid: worker.map(|one| one.pid),
                 worker_rss_bytes: worker.map(|one| one.rss_bytes),
+                worker_memory: worker.map(|one| one.paging.to_string()),
             }
         });
         Status {
@@ -385,6 +403,9 @@ impl Observed {
             memory_available_bytes: facts::memory().available_bytes,
             memory_limit_bytes: self.memory_limit_bytes,
             disk_free_bytes: facts::disk_free_bytes(&self.state_dir).unwrap_or(0),
+            older_versions: kept.versions,
+            older_versions_bytes: kept.bytes,
+            keep: Keep { versions: self.policy.versions, bytes: self.policy.bytes },
         }
     }
 }

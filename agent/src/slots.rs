@@ -171,6 +171,25 @@ pub trait PayloadSource: Send + Sync {
     fn size_bytes(&self) -> u64;
 }
 
+/// Whether the memory of a worker may be written to a swap device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Paging {
+    /// It is locked in memory.
+    Locked,
+    /// It may be, for this reason.
+    Swappable(String),
+}
+
+impl fmt::Display for Paging {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Locked => f.write_str("locked"),
+            Self::Swappable(reason) => write!(f, "may be swapped out: {reason}"),
+        }
+    }
+}
+
 /// What a trial showed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrialReport {
@@ -261,6 +280,8 @@ pub struct Serving {
     pub rss_bytes: u64,
     /// Since when it answers requests.
     pub since: SystemTime,
+    /// Whether its weights may leave memory.
+    pub paging: Paging,
 }
 
 /// What a worker was doing when it ended.

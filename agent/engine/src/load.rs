@@ -7,6 +7,7 @@ use crate::kernels::{Isa, Matrix, MatrixError, MatrixType};
 use crate::weights::{self, Builder, Loaded, Weights};
 use edgeformer_gguf::{Header, TensorInfo};
 use std::io::Read;
+use zeroize::Zeroizing;
 
 /// Bytes of a vector converted at a time.
 const VECTOR_STEP_BYTES: usize = 4096;
@@ -40,7 +41,7 @@ pub(crate) fn read_weights(
         return Err(LoadError::TooLarge { needed, limit: max_bytes });
     }
     let mut builder = Builder::default();
-    let mut buffer = Vec::new();
+    let mut buffer = Zeroizing::new(Vec::new());
     let mut position = 0;
     for tensor in header.in_file_order() {
         skip(source, tensor.offset - position)
@@ -79,8 +80,8 @@ fn read_tensor(
 }
 
 /// The size was checked against the shape, so it is small; it still grows with what arrives.
-fn read_vector(source: &mut impl Read, size_bytes: u64) -> std::io::Result<Vec<f32>> {
-    let mut values = Vec::new();
+fn read_vector(source: &mut impl Read, size_bytes: u64) -> std::io::Result<Zeroizing<Vec<f32>>> {
+    let mut values = Zeroizing::new(Vec::new());
     let mut left = size_bytes as usize;
     let mut buffer = [0; VECTOR_STEP_BYTES];
     while left > 0 {

@@ -6,6 +6,7 @@ use crate::error::LoadError;
 use crate::kernels::{Matrix, MatrixType};
 use edgeformer_gguf::{Header, TensorInfo, TensorType};
 use std::collections::HashMap;
+use zeroize::Zeroizing;
 
 /// The optional tensors, by name.
 const OUTPUT: &str = "output.weight";
@@ -19,18 +20,18 @@ pub(crate) struct Weights {
     pub(crate) embedding: Matrix,
     pub(crate) layers: Vec<Layer>,
     /// `[dim]`
-    pub(crate) output_norm: Vec<f32>,
+    pub(crate) output_norm: Zeroizing<Vec<f32>>,
     /// `[vocab][dim]`; absent when the embedding is used for output too
     pub(crate) output: Option<Matrix>,
     /// `[rope_dims / 2]`, divisors of the rotary frequencies
-    pub(crate) rope_factors: Option<Vec<f32>>,
+    pub(crate) rope_factors: Option<Zeroizing<Vec<f32>>>,
 }
 
 /// The weights of one transformer block.
 #[derive(Debug)]
 pub(crate) struct Layer {
     /// `[dim]`
-    pub(crate) attn_norm: Vec<f32>,
+    pub(crate) attn_norm: Zeroizing<Vec<f32>>,
     /// `[q][dim]`
     pub(crate) query: Matrix,
     /// `[kv][dim]`
@@ -40,7 +41,7 @@ pub(crate) struct Layer {
     /// `[dim][q]`
     pub(crate) attn_output: Matrix,
     /// `[dim]`
-    pub(crate) ffn_norm: Vec<f32>,
+    pub(crate) ffn_norm: Zeroizing<Vec<f32>>,
     /// `[ff][dim]`
     pub(crate) gate: Matrix,
     /// `[ff][dim]`
@@ -53,7 +54,7 @@ pub(crate) struct Layer {
 #[derive(Debug)]
 pub(crate) enum Loaded {
     Matrix(Matrix),
-    Vector(Vec<f32>),
+    Vector(Zeroizing<Vec<f32>>),
 }
 
 /// Dimensions that each tensor must have: one for a vector, (columns, rows) for a matrix.
@@ -146,7 +147,7 @@ impl Builder {
         }
     }
 
-    fn vector(&mut self, name: &str) -> Result<Vec<f32>, LoadError> {
+    fn vector(&mut self, name: &str) -> Result<Zeroizing<Vec<f32>>, LoadError> {
         match self.tensors.remove(name) {
             Some(Loaded::Vector(vector)) => Ok(vector),
             _ => Err(LoadError::MissingTensor { tensor: name.to_owned() }),
@@ -200,6 +201,6 @@ impl Weights {
             + self.embedding.bytes()
             + self.output.as_ref().map_or(0, Matrix::bytes)
             + floats(&self.output_norm)
-            + self.rope_factors.as_deref().map_or(0, floats)
+            + self.rope_factors.as_ref().map_or(0, |factors| floats(factors))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use edgeformer_proto::artifact::{ArtifactError, ChunkIndex, Digest};
 use ring::digest;
+use zeroize::Zeroizing;
 
 use super::chunks::ChunkStore;
 use crate::slots::{PayloadError, PayloadPieces, PayloadSource};
@@ -82,7 +83,8 @@ impl Iterator for Pieces {
                 hash.update(&piece);
                 self.hash = Some(hash);
                 self.next += 1;
-                Some(Ok(piece.into()))
+                // Wiped when the last that holds a part of it is done with it.
+                Some(Ok(Bytes::from_owner(Zeroizing::new(piece))))
             }
             Some(Err(error)) => Some(Err(error)),
             None => {

@@ -34,6 +34,24 @@ pub struct Status {
     pub memory_limit_bytes: Option<u64>,
     /// Space left where the state directory is.
     pub disk_free_bytes: u64,
+    /// Confirmed versions kept beside those that serve.
+    #[serde(default)]
+    pub older_versions: usize,
+    /// What going without them would free.
+    #[serde(default)]
+    pub older_versions_bytes: u64,
+    /// How many may stay.
+    #[serde(default)]
+    pub keep: Keep,
+}
+
+/// The policy for older versions.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Keep {
+    /// Per model.
+    pub versions: usize,
+    /// Together, not counting the newest of each model.
+    pub bytes: u64,
 }
 
 /// Who the device is.
@@ -84,6 +102,9 @@ pub struct Slot {
     pub worker_pid: Option<u32>,
     /// Its resident memory.
     pub worker_rss_bytes: Option<u64>,
+    /// Whether the opened weights are locked in memory.
+    #[serde(default)]
+    pub worker_memory: Option<String>,
 }
 
 impl Status {
@@ -121,6 +142,16 @@ impl Status {
             ("generation", self.generation.clone().unwrap_or_else(|| "none yet".to_owned())),
             ("memory", format!("{} available{limit}", human_bytes(self.memory_available_bytes))),
             ("disk", format!("{} free", human_bytes(self.disk_free_bytes))),
+            (
+                "kept",
+                format!(
+                    "{} older versions, {} (at most {} per model, {})",
+                    self.older_versions,
+                    human_bytes(self.older_versions_bytes),
+                    self.keep.versions,
+                    human_bytes(self.keep.bytes),
+                ),
+            ),
         ];
         for (name, value) in rows {
             let _ = writeln!(text, "{name:<12} {value}");
@@ -156,6 +187,10 @@ impl Status {
                 dash(field("version")),
                 dash(field("serving_version")),
             );
+            if let Some(memory) = slot.worker_memory.as_deref().filter(|memory| *memory != "locked")
+            {
+                let _ = writeln!(text, "  weights: {memory}");
+            }
             let (reason, message) = (field("reason"), field("message"));
             if !message.is_empty() {
                 let _ = writeln!(text, "  {reason}: {message}");

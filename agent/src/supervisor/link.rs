@@ -86,7 +86,6 @@ async fn write_all(
     mut control: mpsc::UnboundedReceiver<ToWorker>,
     mut bulk: mpsc::Receiver<ToWorker>,
 ) {
-    let mut buffer = BytesMut::new();
     loop {
         let message = tokio::select! {
             biased;
@@ -94,13 +93,16 @@ async fn write_all(
             Some(message) = bulk.recv() => message,
             else => return,
         };
-        buffer.clear();
-        let framed = message.to_frame().and_then(|frame| Ok(frame::encode(&frame, &mut buffer)?));
-        if let Err(error) = framed {
-            tracing::error!(%error, "a message to a worker could not be encoded; its link is closed");
-            return;
-        }
-        if write.write_all(&buffer).await.is_err() {
+        let framed = message.to_frame().and_then(|frame| Ok((frame::header(&frame)?, frame.body)));
+        let (header, body) = match framed {
+            Ok(framed) => framed,
+            Err(error) => {
+                tracing::error!(%error, "a message to a worker could not be encoded; its link is closed");
+                return;
+            }
+        };
+        // The body as it is: a copy of weights in a buffer of its own would outlive them.
+        if write.write_all(&header).await.is_err() || write.write_all(&body).await.is_err() {
             return;
         }
     }

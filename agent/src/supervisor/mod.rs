@@ -250,6 +250,7 @@ impl Workers for Supervisor {
             pid: worker.pid,
             rss_bytes: worker.rss_bytes(),
             since: *since,
+            paging: worker.paging(),
         });
         serving.collect()
     }

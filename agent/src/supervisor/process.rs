@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -16,12 +16,15 @@ use super::exit::{self, Ending};
 use super::link::{Answers, Closed, Link};
 use super::liveness::{Liveness, Patience, Verdict};
 use super::memory;
-use crate::slots::{PayloadError, PayloadSource, SlotSpec, TrialError};
+use crate::slots::{Paging, PayloadError, PayloadSource, SlotSpec, TrialError};
 use crate::worker::frame::PAYLOAD_PIECE_BYTES;
 use crate::worker::message::{FromWorker, Generate, Loaded, RequestNumber, Start, ToWorker};
 
 /// How long to wait for the system to say how a process ended whose socket is closed already.
 const EXIT_STATUS_WAIT: Duration = Duration::from_secs(2);
+
+/// How long a worker that is not needed any more has to wipe its weights before it is killed.
+const WIPE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest line of a worker's stderr that is kept.
 const MAX_LINE_BYTES: u64 = 2048;
@@ -36,6 +39,7 @@ pub struct Worker {
     link: Link,
     end: mpsc::Sender<String>,
     exit: watch::Receiver<Option<Arc<str>>>,
+    paging: OnceLock<Paging>,
 }
 
 /// What a worker sends that belongs to no request.
@@ -71,7 +75,7 @@ impl Worker {
             exited,
             oom_kills_before,
         ));
-        Ok((Arc::new(Self { spec, pid, link, end, exit }), unaddressed))
+        Ok((Arc::new(Self { spec, pid, link, end, exit, paging: OnceLock::new() }), unaddressed))
     }
 
     /// Streams the model into the worker and waits until it is in memory.
@@ -91,7 +95,10 @@ impl Worker {
         let feeding = tokio::task::spawn_blocking(move || feed(&*payload, start, &bulk));
         feeding.await.map_err(|error| TrialError::Start(error.to_string()))??;
         match unaddressed.recv().await {
-            Some(FromWorker::Loaded(loaded)) => Ok(loaded),
+            Some(FromWorker::Loaded(loaded)) => {
+                let _once = self.paging.set(loaded.paging.clone());
+                Ok(loaded)
+            }
             Some(FromWorker::LoadFailed { message, .. }) => Err(TrialError::Load(message)),
             Some(_) => Err(TrialError::Start("the worker answered out of turn".into())),
             None => Err(TrialError::Died(self.exit_reason().await)),
@@ -154,6 +161,12 @@ impl Worker {
     /// A watch on the exit that does not keep the worker alive.
     pub fn exit_watch(&self) -> watch::Receiver<Option<Arc<str>>> {
         self.exit.clone()
+    }
+
+    /// Whether its weights may leave memory.
+    pub fn paging(&self) -> Paging {
+        let unknown = || Paging::Swappable("it has not loaded yet".to_owned());
+        self.paging.get().cloned().unwrap_or_else(unknown)
     }
 
     /// Resident memory now.
@@ -225,6 +238,10 @@ async fn watch_process(
     let (status, asked) = tokio::select! {
         status = child.wait() => (status, None),
         reason = end_requests.recv() => {
+            if reason.is_none() {
+                // Its socket is closed: it wipes the weights and ends.
+                let _still_runs = tokio::time::timeout(WIPE_TIMEOUT, child.wait()).await;
+            }
             let _ended_already = child.start_kill();
             (child.wait().await, Some(reason.unwrap_or_else(|| "stopped, not needed any more".into())))
         }

@@ -5,6 +5,7 @@
 use std::io::{self, Read};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use zeroize::Zeroizing;
 
 /// Longest body. A control message carries at most one prompt, and the local server refuses request
 /// bodies over 1 MiB; JSON escaping at worst makes six bytes of one.
@@ -70,14 +71,21 @@ pub enum FrameError {
 
 /// Appends `frame` to `out`. Refuses a body over the cap.
 pub fn encode(frame: &Frame, out: &mut BytesMut) -> Result<(), FrameError> {
+    let header = header(frame)?;
+    out.reserve(HEADER_BYTES + frame.body.len());
+    out.put_slice(&header);
+    out.extend_from_slice(&frame.body);
+    Ok(())
+}
+
+/// What stands before the body, for those who send the body without copying it. Refuses one over the
+/// cap.
+pub fn header(frame: &Frame) -> Result<[u8; HEADER_BYTES], FrameError> {
     if frame.body.len() > MAX_BODY_BYTES {
         return Err(FrameError::Length(frame.body.len() + 1));
     }
-    out.reserve(HEADER_BYTES + frame.body.len());
-    out.put_u32_le(frame.body.len() as u32 + 1);
-    out.put_u8(frame.kind.byte());
-    out.extend_from_slice(&frame.body);
-    Ok(())
+    let [a, b, c, d] = (frame.body.len() as u32 + 1).to_le_bytes();
+    Ok([a, b, c, d, frame.kind.byte()])
 }
 
 /// Takes the first frame off `buffer`; `None` when it is not complete yet.
@@ -103,11 +111,12 @@ pub fn read(from: &mut impl Read) -> Result<Option<Frame>, FrameError> {
         _ => return Err(FrameError::Cut),
     }
     let (kind, body_len) = parse_header(header)?;
-    let mut body = vec![0; body_len];
+    let mut body = Zeroizing::new(vec![0; body_len]);
     if fill(from, &mut body)? != body_len {
         return Err(FrameError::Cut);
     }
-    Ok(Some(Frame { kind, body: body.into() }))
+    // Weights and prompts are wiped when the last that holds a part of them is done.
+    Ok(Some(Frame { kind, body: Bytes::from_owner(body) }))
 }
 
 fn parse_header(header: [u8; HEADER_BYTES]) -> Result<(Kind, usize), FrameError> {

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::BytesMut;
 
@@ -14,6 +15,10 @@ use super::frame;
 use super::message::{
     Failure, FromWorker, Generate, MessageError, QUEUE_LENGTH, RequestNumber, ToWorker,
 };
+
+/// How long the decoding thread has, after the agent closed the socket, to come to an end and to wipe
+/// the weights: a step of a large model, and a gigabyte a second.
+const WIPE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Work for the decoding thread.
 #[derive(Debug)]
@@ -55,13 +60,14 @@ impl Shared {
         })
     }
 
-    /// Sends a message. Without an agent to hear it the process has no reason to go on.
+    /// Sends a message. Without an agent to hear it there is nothing left to do: the receiving thread
+    /// sees that too and ends the process.
     pub fn send(&self, message: &FromWorker) {
         let mut buffer = BytesMut::new();
         let framed = message.to_frame().and_then(|frame| Ok(frame::encode(&frame, &mut buffer)?));
         let socket = &mut *self.socket.lock().expect("no panic while sending");
         if framed.is_err() || socket.write_all(&buffer).is_err() {
-            std::process::exit(0);
+            self.cancel_all();
         }
     }
 
@@ -88,6 +94,12 @@ impl Shared {
         }
     }
 
+    fn cancel_all(&self) {
+        for cancelled in self.open.lock().expect("open requests").values() {
+            cancelled.store(true, Ordering::Relaxed);
+        }
+    }
+
     fn enqueue(&self, job: Job, queue: &SyncSender<Job>) {
         let id = job.id();
         self.open.lock().expect("open requests").insert(id, Arc::default());
@@ -100,18 +112,19 @@ impl Shared {
     }
 }
 
-/// Starts to receive. Ends the process when the agent closes the socket or speaks nonsense.
+/// Starts to receive. When the agent closes the socket, the jobs end, so that the weights are wiped on
+/// the way out; the process ends in any case, and at once when the agent speaks nonsense.
 pub fn receive(mut socket: UnixStream, shared: Arc<Shared>) -> std::io::Result<Receiver<Job>> {
     let (queue, jobs) = sync_channel(QUEUE_LENGTH);
     std::thread::Builder::new().name("inbox".into()).spawn(move || {
-        let code = match receive_all(&mut socket, &shared, &queue) {
-            Ok(()) => 0,
-            Err(error) => {
-                eprintln!("the agent's socket: {error}");
-                1
-            }
-        };
-        std::process::exit(code);
+        if let Err(error) = receive_all(&mut socket, &shared, &queue) {
+            eprintln!("the agent's socket: {error}");
+            std::process::exit(1);
+        }
+        shared.cancel_all();
+        drop(queue);
+        std::thread::sleep(WIPE_TIMEOUT);
+        std::process::exit(0);
     })?;
     Ok(jobs)
 }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::frame::{Frame, FrameError, Kind};
+use crate::slots::Paging;
 
 /// Requests that may wait in a worker while one is decoded. More would only wait longer than a local
 /// application does; it is told to come back instead.
@@ -185,6 +186,8 @@ pub struct Loaded {
     pub chat: bool,
     /// Seconds from the first byte to the last tensor.
     pub seconds: f64,
+    /// Whether the weights may leave memory.
+    pub paging: Paging,
 }
 
 /// Why a text ended.

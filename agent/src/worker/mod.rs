@@ -5,7 +5,7 @@
 mod decode;
 pub mod frame;
 mod inbox;
-mod limits;
+pub mod limits;
 pub mod message;
 mod payload;
 
@@ -57,6 +57,7 @@ fn load(mut socket: &UnixStream, shared: &Shared) -> anyhow::Result<Option<Decod
         bail!("the agent's first message is not a start");
     };
     limits::limit_memory(start.memory_limit_bytes);
+    let paging = limits::lock_memory();
     let started = Instant::now();
     let mut payload = PayloadReader::new(socket);
     let (model, session) = match read_model(&mut payload, &start) {
@@ -73,6 +74,7 @@ fn load(mut socket: &UnixStream, shared: &Shared) -> anyhow::Result<Option<Decod
         context_tokens: session.max_context() as u32,
         chat: model.chat_template().is_some(),
         seconds: started.elapsed().as_secs_f64(),
+        paging,
     }));
     Ok(Some(Decoder::new(model, session)))
 }

@@ -12,7 +12,7 @@ use edgeformer_agent::fetch::error::FetchError;
 use edgeformer_agent::fetch::origin::{Origin, ServedChunk, ServedChunks, ServedVersion};
 use edgeformer_agent::identity::{DeviceKeys, KeyError};
 use edgeformer_agent::slots::{
-    PayloadSource, Serving, SlotName, SlotSpec, SupervisorError, TrialError, TrialReport,
+    Paging, PayloadSource, Serving, SlotName, SlotSpec, SupervisorError, TrialError, TrialReport,
     WorkerEvent, WorkerRole, Workers,
 };
 use edgeformer_proto::artifact::{ChunkId, DataKey};
@@ -220,6 +220,7 @@ impl Workers for SimWorkers {
             pid: 1,
             rss_bytes: 1,
             since: SystemTime::UNIX_EPOCH,
+            paging: Paging::Locked,
         };
         serving.iter().map(one).collect()
     }

@@ -8,8 +8,8 @@ use crate::support::{
     spec,
 };
 use edgeformer_agent::slots::{
-    MemoryNeed, PayloadError, PayloadPieces, PayloadSource, TrialError, WorkerEvent, WorkerRole,
-    Workers,
+    MemoryNeed, Paging, PayloadError, PayloadPieces, PayloadSource, TrialError, WorkerEvent,
+    WorkerRole, Workers,
 };
 use edgeformer_agent::supervisor::liveness::Patience;
 use http::StatusCode;
@@ -148,4 +148,22 @@ async fn a_discarded_standby_is_gone_and_no_event_is_made_of_it() {
     kill(report.pid, Signal::ABORT);
     let WorkerEvent::Exited { was, reason, .. } = events.recv().await.unwrap();
     assert_eq!((was, reason.as_str()), (WorkerRole::Standby, "killed by SIGABRT"));
+}
+
+#[tokio::test]
+async fn opened_weights_are_locked_in_memory_or_it_is_said_why_not() {
+    let device = Device::start(config()).await;
+    device.run(&spec("tiny", "1"), quick()).await;
+    let serving = device.supervisor.serving().remove(0);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", serving.pid)).unwrap();
+    let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap();
+    let locked_kib: u64 = locked.trim().trim_end_matches(" kB").parse().unwrap();
+    match serving.paging {
+        // The kernel counts what is mapped: at least what the worker holds.
+        Paging::Locked => assert!(locked_kib * 1024 >= serving.rss_bytes / 2, "{locked_kib} KiB"),
+        Paging::Swappable(reason) => {
+            assert_eq!(locked_kib, 0);
+            assert!(reason.contains("LimitMEMLOCK") || reason.contains("failed"), "{reason}");
+        }
+    }
 }

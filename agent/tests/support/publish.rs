@@ -8,7 +8,7 @@ use edgeformer_proto::artifact::{
     PayloadRef, ReleaseKey, seal_piece,
 };
 use edgeformer_proto::ids::{TenantId, VersionId};
-use ring::rand::SystemRandom;
+use ring::rand::{SecureRandom as _, SystemRandom};
 
 pub struct Publisher {
     pub tenant: TenantId,
@@ -59,6 +59,17 @@ impl Publisher {
         self.publish_signed(number, pieces, seed, Memory::default(), &self.release)
     }
 
+    /// A version of random pieces of this length.
+    pub fn publish_random(&self, number: u64, pieces: usize, piece_bytes: usize) -> Version {
+        let random = SystemRandom::new();
+        let piece = |_| {
+            let mut piece = vec![0; piece_bytes];
+            random.fill(&mut piece).unwrap();
+            piece
+        };
+        self.publish_pieces(number, (0..pieces).map(piece), Memory::default(), &self.release)
+    }
+
     pub fn publish_signed(
         &self,
         number: u64,
@@ -67,6 +78,21 @@ impl Publisher {
         memory: Memory,
         release: &ReleaseKey,
     ) -> Version {
+        let piece = |number| {
+            let text = format!("piece {number} of {seed}. ");
+            text.repeat(40 + number % 7).into_bytes()
+        };
+        self.publish_pieces(number, (0..pieces).map(piece), memory, release)
+    }
+
+    fn publish_pieces(
+        &self,
+        number: u64,
+        pieces: impl ExactSizeIterator<Item = Vec<u8>>,
+        memory: Memory,
+        release: &ReleaseKey,
+    ) -> Version {
+        let count = pieces.len();
         let random = SystemRandom::new();
         let subject = Expected {
             tenant: self.tenant,
@@ -76,9 +102,7 @@ impl Publisher {
         };
         let mut payload = Vec::new();
         let mut entries = Vec::new();
-        for number in 0..pieces {
-            let text = format!("piece {number} of {seed}. ");
-            let piece = text.repeat(40 + number % 7).into_bytes();
+        for piece in pieces {
             payload.extend_from_slice(&piece);
             let sealed = seal_piece(&self.secret, &piece).unwrap();
             let id = sealed.entry.id.as_bytes().to_vec();
@@ -97,7 +121,7 @@ impl Publisher {
             IndexRef {
                 sealed_bytes: sealed_index.len() as u64,
                 sha256: Digest::of(&sealed_index),
-                chunks: u32::try_from(pieces).unwrap(),
+                chunks: u32::try_from(count).unwrap(),
             },
             Details {
                 architecture: "llama".to_owned(),
@@ -116,7 +140,7 @@ impl Publisher {
             data_key,
             wrap_for,
             payload,
-            chunks: pieces,
+            chunks: count,
             chunk_ids,
             chunk_bytes,
         }

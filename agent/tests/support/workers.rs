@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use edgeformer_agent::slots::{
-    PayloadSource, Serving, SlotName, SlotSpec, SupervisorError, TrialError, TrialReport,
+    Paging, PayloadSource, Serving, SlotName, SlotSpec, SupervisorError, TrialError, TrialReport,
     WorkerEvent, WorkerRole, Workers,
 };
 use edgeformer_proto::ids::VersionId;
@@ -95,6 +95,7 @@ impl Workers for Scripted {
             pid: 1,
             rss_bytes: 1,
             since: SystemTime::UNIX_EPOCH,
+            paging: Paging::Locked,
         });
         all.collect()
     }

@@ -1,6 +1,7 @@
 //! One piece, compressed and sealed, and the way back.
 
 use ring::aead;
+use zeroize::Zeroizing;
 
 use super::{
     ArtifactError, CHUNK_OVERHEAD_BYTES, ChunkId, ChunkKey, ChunkSecret, Digest, IndexEntry,
@@ -46,11 +47,11 @@ pub fn seal_piece(secret: &ChunkSecret, piece: &[u8]) -> Result<SealedChunk, Art
     Ok(SealedChunk { entry, sealed })
 }
 
-/// Buffers that opening reuses from chunk to chunk.
+/// Buffers that opening reuses from chunk to chunk, wiped at the end.
 #[derive(Default)]
 pub(super) struct Scratch {
-    sealed: Vec<u8>,
-    plain: Vec<u8>,
+    sealed: Zeroizing<Vec<u8>>,
+    plain: Zeroizing<Vec<u8>>,
 }
 
 /// Checks chunk `number` in every way and returns its piece.

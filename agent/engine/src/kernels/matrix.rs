@@ -16,6 +16,7 @@ use super::tile::BLOCK;
 use crate::f16;
 use edgeformer_gguf::TensorType;
 use std::io::Read;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Rows per group: the f32 lanes of AVX2.
 pub(crate) const GROUP: usize = 8;
@@ -82,7 +83,8 @@ pub(crate) struct Matrix {
     ty: MatrixType,
     rows: usize,
     cols: usize,
-    data: Vec<u8>,
+    /// Wiped when the model is dropped.
+    data: Zeroizing<Vec<u8>>,
 }
 
 impl Matrix {
@@ -104,11 +106,12 @@ impl Matrix {
         let too_large = || MatrixError::OutOfMemory { bytes: u64::MAX };
         let size = Self::size_bytes(ty, rows, cols).ok_or_else(too_large)?;
         let out_of_memory = |_| MatrixError::OutOfMemory { bytes: size as u64 };
-        let mut data = Vec::new();
+        let mut data = Zeroizing::new(Vec::new());
         data.try_reserve_exact(size).map_err(out_of_memory)?;
         let row_bytes = cols / BLOCK * ty.block_bytes();
         let group_bytes = row_bytes * GROUP;
-        buffer.clear();
+        // Growing would leave weights behind in the old place.
+        buffer.zeroize();
         buffer.try_reserve_exact(group_bytes).map_err(out_of_memory)?;
         buffer.resize(group_bytes, 0);
         for first in (0..rows).step_by(GROUP) {
