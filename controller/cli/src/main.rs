@@ -9,6 +9,7 @@ mod command;
 mod config;
 mod failure;
 mod screen;
+mod trust;
 mod view;
 mod witness;
 

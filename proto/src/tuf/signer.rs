@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use ring::rand::SystemRandom;
+use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
 use zeroize::Zeroizing;
 
@@ -45,6 +45,11 @@ pub enum KeyKind {
     EcdsaP256,
 }
 
+/// PKCS#8 of an Ed25519 key up to its 32 bytes, version 1 (RFC 8410): what every program reads.
+const ED25519_PREFIX: [u8; 16] = [
+    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+];
+
 enum Pair {
     Ed25519(Ed25519KeyPair),
     EcdsaP256(EcdsaKeyPair),
@@ -69,13 +74,20 @@ impl PrivateKey {
     /// [`SignError::Random`].
     pub fn generate_pkcs8(kind: KeyKind) -> Result<Zeroizing<Vec<u8>>, SignError> {
         let random = SystemRandom::new();
-        let document = match kind {
-            KeyKind::Ed25519 => Ed25519KeyPair::generate_pkcs8(&random),
-            KeyKind::EcdsaP256 => {
-                EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random)
+        match kind {
+            KeyKind::Ed25519 => {
+                let mut der = Zeroizing::new([&ED25519_PREFIX[..], &[0; 32]].concat());
+                let seed = &mut der[ED25519_PREFIX.len()..];
+                random.fill(seed).map_err(|_| SignError::Random)?;
+                Ok(der)
             }
-        };
-        Ok(Zeroizing::new(document.map_err(|_| SignError::Random)?.as_ref().to_vec()))
+            KeyKind::EcdsaP256 => {
+                let kind = &ECDSA_P256_SHA256_ASN1_SIGNING;
+                let document = EcdsaKeyPair::generate_pkcs8(kind, &random);
+                let document = document.map_err(|_| SignError::Random)?;
+                Ok(Zeroizing::new(document.as_ref().to_vec()))
+            }
+        }
     }
 
     /// From PKCS#8 (DER), with or without the public key in it.

@@ -12,6 +12,7 @@ pub mod retention;
 pub mod rollout;
 pub mod sink;
 pub mod tenant;
+pub mod trust;
 pub mod value;
 pub mod witness;
 
@@ -137,6 +138,9 @@ pub enum Command {
     /// How long data is kept, and everything that is held about somebody
     #[command(subcommand)]
     Privacy(evidence::Privacy),
+    /// Keys that people hold, and what they sign: who may say what devices run
+    #[command(subcommand)]
+    Trust(trust::Trust),
     /// What the devices measured
     #[command(subcommand)]
     Telemetry(reports::Telemetry),

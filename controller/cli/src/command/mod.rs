@@ -22,6 +22,7 @@ mod rollout;
 mod sink;
 mod sso;
 mod tenant;
+mod trust;
 mod witness;
 
 use clap::CommandFactory as _;
@@ -53,6 +54,10 @@ impl Context {
 /// The failure to be shown; its exit code is the program's.
 pub async fn run(cli: Cli) -> Result<Exit, Failure> {
     let screen = Screen::new(cli.output);
+    let cli = match cli.command {
+        Command::Trust(command) => return trust::run(&screen, command).await,
+        command => Cli { command, ..cli },
+    };
     match &cli.command {
         Command::Completion { shell } => {
             let mut script = Vec::new();
@@ -108,7 +113,9 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Compliance(command) => compliance::run(&context, command).await,
         Command::Privacy(command) => privacy::run(&context, command).await,
         Command::Telemetry(command) => report::telemetry(&context, command).await,
-        Command::Completion { .. } | Command::Login(_) | Command::Logout => Ok(Exit::Done),
+        Command::Completion { .. } | Command::Login(_) | Command::Logout | Command::Trust(_) => {
+            Ok(Exit::Done)
+        }
     }
 }
 

@@ -17,6 +17,7 @@ pub mod sink;
 pub mod tenant;
 #[cfg(test)]
 pub mod tests;
+pub mod trust;
 pub mod witness;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
