@@ -173,11 +173,7 @@ impl From<AppError> for Problem {
 
 /// What the database says no to, where that says something to the caller.
 fn of_store(error: &StoreError) -> Problem {
-    let code = match error {
-        StoreError::Query { source: sqlx::Error::Database(error), .. } => error.code(),
-        _ => None,
-    };
-    match code.as_deref() {
+    match error.database_code().as_deref() {
         // SQLITE_FULL and SQLITE_IOERR_WRITE; disk_full.
         Some("13" | "778" | "53100") => {
             tracing::error!(%error, "the disk of the database is full");

@@ -22,6 +22,8 @@ const BATCHES_PER_RUN: usize = 20;
 const TENANTS_PER_PAGE: i64 = 200;
 /// How often it runs without being nudged.
 const INTERVAL: Duration = Duration::from_secs(5);
+/// Time between runs, however often it is nudged: under load, records then come many at a time.
+const PAUSE: Duration = Duration::from_millis(200);
 const COMPONENT: &str = "audit-sequencer";
 
 /// Runs until cancelled.
@@ -41,6 +43,7 @@ pub async fn run(app: App) {
                 }
             }
         }
+        tokio::time::sleep(PAUSE).await;
         tokio::select! {
             () = app.nudges.audit.notified() => {}
             () = tokio::time::sleep(INTERVAL) => {}

@@ -216,6 +216,13 @@ impl Policies {
         facts: &Facts,
         circumstances: &Circumstances,
     ) -> Verdict {
+        // Roles look at role and action alone: what Cedar said once holds for everything.
+        if !self.has_own() {
+            return match by_roles(&principal.roles, action) {
+                Some(ids) => Verdict::Allow(ids.split(',').map(str::to_owned).collect()),
+                None => Verdict::Deny(Vec::new()),
+            };
+        }
         let first = self.evaluate(principal, action, facts, circumstances);
         let Verdict::Deny(policies) = &first else { return first };
         // Only a `forbid` can wait for approvals.
@@ -290,9 +297,9 @@ static BY_ROLE: LazyLock<BTreeMap<(Role, Action), String>> = LazyLock::new(|| {
 
 /// The policies of roles that permit `action` to whoever has `roles`; none if no role does.
 pub fn by_roles<'a>(roles: impl IntoIterator<Item = &'a Role>, action: Action) -> Option<String> {
-    let ids: Vec<&str> = roles
-        .into_iter()
-        .filter_map(|role| BY_ROLE.get(&(*role, action)).map(String::as_str))
-        .collect();
+    let permit = |role: &'a Role| BY_ROLE.get(&(*role, action)).map(|ids| ids.split(','));
+    let mut ids: Vec<&str> = roles.into_iter().filter_map(permit).flatten().collect();
+    ids.sort_unstable();
+    ids.dedup();
     (!ids.is_empty()).then(|| ids.join(","))
 }

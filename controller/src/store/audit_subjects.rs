@@ -2,6 +2,7 @@
 //! are. Erasing a subject is done here and cannot be undone.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ring::rand::{SecureRandom, SystemRandom};
 use sqlx::{AssertSqlSafe, Row};
@@ -10,7 +11,32 @@ use super::audit_log::{Waiting, placeholders};
 use super::{Conn, StoreError, Write, parse_json, to_json};
 use crate::audit::seal::{Beside, SALT_BYTES, Salt, Subject};
 use crate::clock::Timestamp;
+use crate::kept::Kept;
 use crate::scope::Scope;
+
+/// Salts as they were a moment ago, by log and subject. A record that is sealed with one that was erased
+/// within that moment is opened by nobody, and what stands beside it goes when it is sequenced.
+pub(super) type KeptSalts = Kept<(String, Subject), Salt>;
+
+/// Salts for one transaction: those that are kept, and those it reads, to be kept once it is committed.
+#[derive(Debug)]
+pub(super) struct KnownSalts {
+    kept: Arc<KeptSalts>,
+    read: Vec<((String, Subject), Salt)>,
+}
+
+impl KnownSalts {
+    pub(super) fn new(kept: &Arc<KeptSalts>) -> Self {
+        Self { kept: Arc::clone(kept), read: Vec::new() }
+    }
+
+    /// After the commit: before, a salt may be one that is undone.
+    pub(super) fn keep(self, now: Timestamp) {
+        for (subject, salt) in self.read {
+            self.kept.put(subject, salt, now);
+        }
+    }
+}
 
 /// The salts of subjects, made where there are none yet; an erased subject has none.
 pub(crate) async fn salts_for<S: Scope>(
@@ -18,17 +44,24 @@ pub(crate) async fn salts_for<S: Scope>(
     subjects: &[Subject],
     now: Timestamp,
 ) -> Result<BTreeMap<Subject, Salt>, StoreError> {
-    let mut known = find_salts(write, subjects).await?;
-    let missing: Vec<_> =
-        subjects.iter().filter(|one| !known.contains_key(*one)).cloned().collect();
-    if !missing.is_empty() {
-        for subject in &missing {
-            make_salt(write, subject, now).await?;
-        }
-        // Somebody else may have been faster.
-        known.extend(find_salts(write, &missing).await?);
+    let key = write.key();
+    let kept = Arc::clone(&write.salts().kept);
+    let fresh = |one: &Subject| Some((one.clone(), kept.fresh(&(key.clone(), one.clone()), now)?));
+    let mut salts: BTreeMap<Subject, Salt> = subjects.iter().filter_map(fresh).collect();
+    let asked: Vec<_> = subjects.iter().filter(|one| !salts.contains_key(*one)).cloned().collect();
+    let mut known = find_salts(write, &asked).await?;
+    let missing: Vec<_> = asked.into_iter().filter(|one| !known.contains_key(one)).collect();
+    for subject in &missing {
+        make_salt(write, subject, now).await?;
     }
-    Ok(known.into_iter().filter_map(|(subject, salt)| Some((subject, salt?))).collect())
+    // Somebody else may have been faster.
+    known.extend(find_salts(write, &missing).await?);
+    for (subject, salt) in known {
+        let Some(salt) = salt else { continue };
+        write.salts().read.push(((key.clone(), subject.clone()), salt));
+        salts.insert(subject, salt);
+    }
+    Ok(salts)
 }
 
 async fn make_salt<S: Scope>(
@@ -207,6 +240,7 @@ pub async fn erase<S: Scope>(
 ) -> Result<bool, StoreError> {
     let doing = "erasing an audit subject";
     let key = write.key();
+    write.salts().kept.forget(&(key.clone(), subject.clone()));
     let done = sqlx::query(
         "UPDATE audit_subjects SET salt = NULL, erased_at_us = $3 \
          WHERE tenant_id = $1 AND subject = $2 AND salt IS NOT NULL",

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::Connection;
 use sqlx::any::AnyPoolOptions;
 use sqlx::migrate::Migrator;
-use tokio::sync::Mutex;
 
+use super::turns::Turns;
 use super::{Backend, Store, StoreError, row_security};
 
 static SQLITE: Migrator = sqlx::migrate!("../migrations/sqlite");
@@ -19,6 +20,9 @@ const SQLITE_CONNECTIONS: u32 = 8;
 const POSTGRES_CONNECTIONS: u32 = 16;
 /// A request that waits this long for a connection is better answered with an error.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection that was used within this time is taken to be alive.
+const IDLE_UNTESTED: Duration = Duration::from_secs(1);
 
 impl Backend {
     /// By the URL's scheme.
@@ -78,6 +82,13 @@ impl Store {
         let pool = AnyPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
+            // Asking each time whether the database is still there costs a round trip.
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    Ok(meta.idle_for < IDLE_UNTESTED || connection.ping().await.is_ok())
+                })
+            })
             .after_connect(move |connection, _| {
                 Box::pin(async move {
                     if backend == Backend::Sqlite {
@@ -95,12 +106,13 @@ impl Store {
             .connect(url)
             .await
             .map_err(|source| StoreError::Open { url: without_password(url), source })?;
-        Ok(Self { pool, backend, writer: Arc::new(Mutex::new(())) })
+        let turns = (backend == Backend::Sqlite).then(|| Turns::new(pool.clone()));
+        Ok(Self { pool, backend, turns, salts: Arc::default() })
     }
 
     /// Applies the migrations that are missing. Safe to run from several controllers at once.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        let _writer = self.writer.lock().await;
+        let _paused = self.pause().await;
         self.backend.migrator().run(&self.pool).await?;
         row_security::build(self).await
     }

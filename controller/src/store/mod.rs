@@ -42,14 +42,15 @@ pub mod telemetry;
 pub mod tenant_rows;
 pub mod tenants;
 pub mod transaction;
+mod turns;
 pub mod user_identities;
 pub mod users;
 pub mod versions;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use sqlx::AnyPool;
-use tokio::sync::Mutex;
 
 use crate::audit::{Intent, Outcome};
 use crate::clock::Timestamp;
@@ -58,6 +59,7 @@ use crate::scope::{InstallationScope, Scope};
 use edgeformer_proto::ids::ApprovalId;
 use row_security::View;
 pub use transaction::{Conn, Read, Write};
+use turns::Turns;
 
 /// Which database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +105,9 @@ pub enum StoreError {
         /// What the driver says.
         source: sqlx::Error,
     },
+    /// A transaction did not reach the disk: nothing in it happened.
+    #[error("committing a transaction: {0}")]
+    Commit(Arc<sqlx::Error>),
     /// Our own mistake: a use-case that would commit without having asked policy about the thing.
     #[error("{} was about to be committed without a decision about the thing itself", .0.as_str())]
     Undecided(Action),
@@ -128,6 +133,16 @@ impl StoreError {
     /// For `map_err`: names what was being done.
     pub fn doing(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |source| Self::Query { doing, source }
+    }
+
+    /// What the database calls it, if it was the database that said no.
+    pub fn database_code(&self) -> Option<Cow<'_, str>> {
+        let source = match self {
+            Self::Query { source, .. } => source,
+            Self::Commit(source) => source,
+            _ => return None,
+        };
+        source.as_database_error().and_then(|error| error.code())
     }
 
     /// Whether a unique index refused the row.
@@ -174,8 +189,9 @@ pub fn to_json<T: serde::Serialize>(value: &T) -> String {
 pub struct Store {
     pool: AnyPool,
     backend: Backend,
-    /// SQLite has one writer: waiting here instead of in the database is fair and never times out.
-    writer: Arc<Mutex<()>>,
+    /// SQLite has one writer; PostgreSQL lets everybody in.
+    turns: Option<Turns>,
+    salts: Arc<audit_subjects::KeptSalts>,
 }
 
 impl Store {
@@ -239,8 +255,17 @@ impl Store {
         write.commit(now).await
     }
 
+    /// On SQLite, keeps everybody else from writing while the guard lives.
+    async fn pause(&self) -> impl Sized + use<> {
+        match &self.turns {
+            Some(turns) => Some(turns.pause().await),
+            None => None,
+        }
+    }
+
     /// Closes the pool; waits for running transactions.
     pub async fn close(&self) {
+        let _paused = self.pause().await;
         self.pool.close().await;
     }
 }

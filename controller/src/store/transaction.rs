@@ -1,15 +1,14 @@
 //! Transactions that know whose data they may touch. Store functions take `&mut Conn<S>` to read and
 //! `&mut Write<S>` to write, and bind `conn.key()` as the tenant.
 
-use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
-
 use edgeformer_proto::ids::TenantId;
 use sqlx::any::Any;
 use sqlx::{AnyConnection, AssertSqlSafe, SqlSafeStr, SqlStr, Transaction};
-use tokio::sync::OwnedMutexGuard;
+use std::ops::{Deref, DerefMut};
 
+use super::audit_subjects::KnownSalts;
 use super::row_security::{self, View};
+use super::turns::Turn;
 use super::{Backend, Store, StoreError, approvals, audit_log, idempotency};
 use crate::audit::{Intent, Outcome, Resource};
 use crate::clock::Timestamp;
@@ -19,20 +18,26 @@ use crate::scope::{InstallationScope, Scope, TenantScope};
 /// A connection inside a transaction, for the data of one scope.
 #[derive(Debug)]
 pub struct Conn<S> {
-    tx: Transaction<'static, Any>,
+    tx: Tx,
     scope: S,
     key: String,
     backend: Backend,
 }
 
+#[derive(Debug)]
+enum Tx {
+    Own(Transaction<'static, Any>),
+    Shared(Turn),
+}
+
 impl<S: Scope> Conn<S> {
     async fn begin(store: &Store, scope: &S, statement: SqlStr) -> Result<Self, StoreError> {
-        let tx = store
-            .pool
-            .begin_with(statement)
-            .await
-            .map_err(StoreError::doing("beginning a transaction"))?;
-        Ok(Self { tx, scope: scope.clone(), key: scope.key(), backend: store.backend })
+        let tx = store.pool.begin_with(statement).await.map_err(StoreError::doing(BEGINNING))?;
+        Ok(Self::new(store, scope, Tx::Own(tx)))
+    }
+
+    fn new(store: &Store, scope: &S, tx: Tx) -> Self {
+        Self { tx, scope: scope.clone(), key: scope.key(), backend: store.backend }
     }
 
     /// The scope.
@@ -52,9 +57,14 @@ impl<S: Scope> Conn<S> {
 
     /// Where queries run. Only for store modules.
     pub(in crate::store) fn db(&mut self) -> &mut AnyConnection {
-        &mut self.tx
+        match &mut self.tx {
+            Tx::Own(tx) => tx,
+            Tx::Shared(turn) => turn.db(),
+        }
     }
 }
+
+const BEGINNING: &str = "beginning a transaction";
 
 /// How a transaction begins on PostgreSQL: as whom, and on whose rows.
 fn postgres<S: Scope>(mode: &str, scope: &S, view: View<'_>) -> SqlStr {
@@ -96,10 +106,9 @@ impl<S> DerefMut for Read<S> {
 /// A transaction that changes something. Dropping it undoes everything.
 #[derive(Debug)]
 pub struct Write<S> {
-    // Before the guard: the transaction ends before the next writer may begin.
     conn: Conn<S>,
     intent: Option<Intent>,
-    _writer: Option<OwnedMutexGuard<()>>,
+    salts: KnownSalts,
 }
 
 impl<S: Scope> Write<S> {
@@ -109,15 +118,14 @@ impl<S: Scope> Write<S> {
         intent: Option<Intent>,
         view: View<'_>,
     ) -> Result<Self, StoreError> {
-        let (writer, statement) = match store.backend {
-            Backend::Sqlite => (
-                Some(Arc::clone(&store.writer).lock_owned().await),
-                "BEGIN IMMEDIATE".into_sql_str(),
-            ),
-            Backend::Postgres => (None, postgres("", scope, view)),
+        let conn = match &store.turns {
+            Some(turns) => {
+                let turn = turns.next().await.map_err(StoreError::doing(BEGINNING))?;
+                Conn::new(store, scope, Tx::Shared(turn))
+            }
+            None => Conn::begin(store, scope, postgres("", scope, view)).await?,
         };
-        let conn = Conn::begin(store, scope, statement).await?;
-        Ok(Self { conn, intent, _writer: writer })
+        Ok(Self { conn, intent, salts: KnownSalts::new(&store.salts) })
     }
 
     /// Names what was made or changed, when the intent could not know it yet.
@@ -125,6 +133,11 @@ impl<S: Scope> Write<S> {
         if let Some(intent) = &mut self.intent {
             intent.resource = resource;
         }
+    }
+
+    /// Salts that need not be asked for.
+    pub(in crate::store) fn salts(&mut self) -> &mut KnownSalts {
+        &mut self.salts
     }
 
     /// Says what it was and what it is now. Never a secret.
@@ -150,14 +163,25 @@ impl<S: Scope> Write<S> {
             audit_log::enqueue(&mut self, intent, Outcome::Success, now).await?;
             idempotency::mark_done(&mut self).await?;
         }
-        let Self { conn, intent: _, _writer } = self;
-        conn.tx.commit().await.map_err(StoreError::doing("committing a transaction"))
+        let Self { conn, intent: _, salts } = self;
+        match conn.tx {
+            Tx::Own(tx) => tx.commit().await.map_err(|error| StoreError::Commit(error.into()))?,
+            Tx::Shared(turn) => turn.commit().await?,
+        }
+        salts.keep(now);
+        Ok(())
     }
 
     /// Undoes everything now instead of when dropped.
     pub async fn rollback(self) -> Result<(), StoreError> {
-        let Self { conn, intent: _, _writer } = self;
-        conn.tx.rollback().await.map_err(StoreError::doing("undoing a transaction"))
+        match self.conn.tx {
+            Tx::Own(tx) => tx.rollback().await.map_err(StoreError::doing("undoing a transaction")),
+            Tx::Shared(turn) => {
+                // The next writer undoes it before anything else.
+                drop(turn);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -189,15 +213,16 @@ impl Write<TenantScope> {
 
 impl<S: Scope> Write<S> {
     async fn moved<T: Scope>(self, scope: T) -> Result<Write<T>, StoreError> {
-        let Self { conn: Conn { mut tx, scope: _, key: _, backend }, intent, _writer } = self;
+        let Self { mut conn, intent, salts } = self;
         let key = scope.key();
-        if backend == Backend::Postgres {
+        if conn.backend == Backend::Postgres {
             sqlx::raw_sql(AssertSqlSafe(row_security::enter(&key)))
-                .execute(&mut *tx)
+                .execute(conn.db())
                 .await
                 .map_err(StoreError::doing("entering a tenant"))?;
         }
-        Ok(Write { conn: Conn { tx, scope, key, backend }, intent, _writer })
+        let Conn { tx, scope: _, key: _, backend } = conn;
+        Ok(Write { conn: Conn { tx, scope, key, backend }, intent, salts })
     }
 }
 
