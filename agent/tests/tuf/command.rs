@@ -130,3 +130,26 @@ fn a_refresh_that_fails_says_why_and_keeps_what_held() {
     let output = device.command().args(["--metadata-url", &url, "refresh"]).output().unwrap();
     refused(&output, "2.root.json");
 }
+
+#[test]
+fn https_is_spoken_with_who_is_trusted_and_nobody_else() {
+    let repo = Repo::valid_from(now_s());
+    let device = Device::new();
+    works(&device.init(&repo.files["1.root.json"]));
+    let (server, other) = (Server::start_tls("localhost"), Server::start_tls("elsewhere"));
+    server.serve(served(&repo));
+    other.serve(served(&repo));
+    refused(&device.refresh(&server), "https needs --ca FILE");
+    let refresh = |server: &Server, trusted: &Server| {
+        let ca = device.folder.path().join("ca.pem");
+        std::fs::write(&ca, trusted.certificate.as_ref().unwrap()).unwrap();
+        let url = format!("{}/metadata", server.url());
+        let mut command = device.command();
+        command.arg("--ca").arg(ca).args(["--metadata-url", &url, "refresh"]).output().unwrap()
+    };
+    refused(&refresh(&server, &other), "certificate");
+    refused(&refresh(&other, &other), "certificate");
+    assert!(server.asked().is_empty() && other.asked().is_empty());
+    works(&refresh(&server, &server));
+    assert_eq!(device.version("targets"), Some(1));
+}

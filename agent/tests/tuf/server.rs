@@ -1,11 +1,14 @@
 //! Serves files from memory, and remembers what was asked for.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 #[derive(Default)]
 struct State {
@@ -18,11 +21,32 @@ struct State {
 pub struct Server {
     state: Arc<State>,
     address: SocketAddr,
+    /// The certificate to trust, PEM, if it speaks TLS.
+    pub certificate: Option<String>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
     pub fn start() -> Self {
+        Self::start_with(None, None)
+    }
+
+    /// Speaks TLS, with a certificate for this name that it signs itself.
+    pub fn start_tls(name: &str) -> Self {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let chain = vec![CertificateDer::from(made.cert.der().to_vec())];
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key.into())
+            .unwrap();
+        Self::start_with(Some(Arc::new(config)), Some(made.cert.pem()))
+    }
+
+    fn start_with(tls: Option<Arc<ServerConfig>>, certificate: Option<String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (address, state) = (listener.local_addr().unwrap(), Arc::new(State::default()));
         let shared = Arc::clone(&state);
@@ -32,14 +56,23 @@ impl Server {
                     return;
                 }
                 // A client that goes away half way is its own matter.
-                let _ = stream.and_then(|stream| answer(&shared, stream));
+                let _ = stream.and_then(|stream| match &tls {
+                    None => answer(&shared, stream),
+                    Some(tls) => {
+                        let connection = ServerConnection::new(Arc::clone(tls)).unwrap();
+                        answer(&shared, StreamOwned::new(connection, stream))
+                    }
+                });
             }
         });
-        Self { state, address, thread: Some(thread) }
+        Self { state, address, certificate, thread: Some(thread) }
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        match self.certificate {
+            None => format!("http://{}", self.address),
+            Some(_) => format!("https://localhost:{}", self.address.port()),
+        }
     }
 
     /// Serves these files, by their path without the first slash, and nothing else.
@@ -63,10 +96,10 @@ impl Drop for Server {
     }
 }
 
-fn answer(state: &State, mut stream: TcpStream) -> std::io::Result<()> {
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
+fn answer(state: &State, mut stream: impl Read + Write) -> std::io::Result<()> {
+    let mut lines = BufReader::new(&mut stream).lines();
     let first = lines.next().transpose()?.unwrap_or_default();
-    for line in lines {
+    for line in &mut lines {
         if line?.is_empty() {
             break;
         }
@@ -81,7 +114,8 @@ fn answer(state: &State, mut stream: TcpStream) -> std::io::Result<()> {
     };
     let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n", body.len());
     stream.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes())?;
-    stream.write_all(&body)
+    stream.write_all(&body)?;
+    stream.flush()
 }
 
 fn decode(path: &str) -> String {
