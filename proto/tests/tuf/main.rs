@@ -6,5 +6,6 @@ mod delegations;
 mod properties;
 mod repo;
 mod rotation;
+mod schedules;
 mod tamper;
 mod workflow;
