@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::policy::{
-    Action, Asker, AuthMethod, Authentication, Facts, Principal, Refused, Role, Subject,
+    Action, Asker, Assurance, AuthMethod, Authentication, Facts, Principal, Refused, Role, Subject,
     TokenScopes,
 };
 
@@ -177,8 +177,22 @@ impl TenantScope {
     /// The same, once they proved who they are.
     #[must_use]
     pub fn proved(mut self, method: AuthMethod, at: Timestamp) -> Self {
-        self.context.authentication =
-            Some(Authentication { method, at, session: None, token: None });
+        self.context.authentication = Some(Authentication {
+            method,
+            at,
+            session: None,
+            token: None,
+            assurance: Assurance::default(),
+        });
+        self
+    }
+
+    /// The same, with what the provider says of it.
+    #[must_use]
+    pub fn assured(mut self, assurance: &Assurance) -> Self {
+        if let Some(proof) = &mut self.context.authentication {
+            proof.assurance.clone_from(assurance);
+        }
         self
     }
 

@@ -11,8 +11,8 @@ use crate::clock::Timestamp;
 use crate::error::AppError;
 use crate::policy::engine::{Source, Statement};
 use crate::policy::{
-    self, Action, Asker, AuthMethod, Authentication, Circumstances, Decision, Facts, Policies,
-    Principal, Role, Subject,
+    self, Action, Asker, Assurance, AuthMethod, Authentication, Circumstances, Decision, Facts,
+    Policies, Principal, Role, Subject,
 };
 use crate::scope::TenantScope;
 use crate::store::api_tokens::{self, Found, StandsFor};
@@ -173,7 +173,13 @@ async fn everybody(
         let (by_group, groups) = users::groups(&mut read, user.id).await?;
         let roles = user.roles.union(&by_group).copied().collect();
         let method = AuthMethod::Password;
-        let authentication = Authentication { method, at: now, session: None, token: None };
+        let authentication = Authentication {
+            method,
+            at: now,
+            session: None,
+            token: None,
+            assurance: Assurance::default(),
+        };
         let (subject, name) = (Subject::User(user.id), user.user_name);
         let tenant = Some(tenant);
         let who = Principal { subject, name, roles, groups, tenant, authentication, scopes: None };
@@ -181,8 +187,13 @@ async fn everybody(
     }
     for account in service_accounts::list(&mut read, None, MAX_WHO).await? {
         if account.active {
-            let authentication =
-                Authentication { method: AuthMethod::Token, at: now, session: None, token: None };
+            let authentication = Authentication {
+                method: AuthMethod::Token,
+                at: now,
+                session: None,
+                token: None,
+                assurance: Assurance::default(),
+            };
             let (id, name) = (account.id, &account.name);
             let who = Principal::of_account(id, name, account.roles, tenant, authentication);
             all.push(("service_account", who));
@@ -264,6 +275,7 @@ async fn principal(
                 at: at.minus(std::time::Duration::from_secs(*signed_in_seconds)),
                 session: None,
                 token: None,
+                assurance: Assurance::default(),
             },
             scopes: None,
         }),

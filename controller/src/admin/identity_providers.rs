@@ -64,6 +64,8 @@ pub struct Edit {
     pub matches_email: Option<bool>,
     /// Whether accounts that were brought in over SCIM are its people's.
     pub matches_provisioned: Option<bool>,
+    /// Classes of authentication, one of which must have been; empty for any.
+    pub acr_values: Option<Vec<String>>,
     /// Whether people may log in with it.
     pub enabled: Option<bool>,
 }
@@ -147,6 +149,17 @@ impl Edit {
             }
             settings.algorithms.clone_from(algorithms);
         }
+        if let Some(classes) = &self.acr_values {
+            at_most("acr_values", classes.len(), MAX_SCOPES)?;
+            for class in classes {
+                word("acr_values", class)?;
+                // They are joined by spaces.
+                if class.contains(char::is_whitespace) {
+                    return Err(AppError::invalid("acr_values", "none has a space in it"));
+                }
+            }
+            settings.acr_values.clone_from(classes);
+        }
         settings.creates_users = self.creates_users.unwrap_or(settings.creates_users);
         settings.matches_email = self.matches_email.unwrap_or(settings.matches_email);
         settings.matches_provisioned =
@@ -215,6 +228,7 @@ fn described(provider: &IdentityProvider) -> Value {
         "creates_users": settings.creates_users,
         "matches_email": settings.matches_email,
         "matches_provisioned": settings.matches_provisioned,
+        "acr_values": settings.acr_values,
         "enabled": provider.enabled,
     })
 }
@@ -258,6 +272,7 @@ pub async fn create(
             creates_users: false,
             matches_email: false,
             matches_provisioned: true,
+            acr_values: Vec::new(),
         },
         enabled: true,
         revision: 1,

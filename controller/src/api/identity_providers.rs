@@ -51,6 +51,8 @@ pub struct IdentityProviderView {
     creates_users: bool,
     matches_email: bool,
     matches_provisioned: bool,
+    /// Empty for any.
+    acr_values: Vec<String>,
     enabled: bool,
     /// To register at the provider.
     redirect_uri: String,
@@ -80,6 +82,7 @@ impl IdentityProviderView {
             creates_users: settings.creates_users,
             matches_email: settings.matches_email,
             matches_provisioned: settings.matches_provisioned,
+            acr_values: settings.acr_values,
             enabled: provider.enabled,
             revision: provider.revision,
             created_at: provider.created_at.rfc3339(),
@@ -122,6 +125,8 @@ pub struct IdentityProviderEdit {
     /// Whether accounts that were brought in over SCIM are its people's, by their external id. One
     /// provider of a tenant at most, or nobody is matched.
     matches_provisioned: Option<bool>,
+    /// Classes of authentication (acr), one of which is asked for and must have been; empty for any.
+    acr_values: Option<Vec<String>>,
     enabled: Option<bool>,
 }
 
@@ -140,6 +145,7 @@ impl From<IdentityProviderEdit> for use_case::Edit {
             creates_users: body.creates_users,
             matches_email: body.matches_email,
             matches_provisioned: body.matches_provisioned,
+            acr_values: body.acr_values,
             enabled: body.enabled,
         }
     }

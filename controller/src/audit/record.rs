@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::seal::{Beside, Commitments, Salt, Sealer, Subject};
 use super::{Changes, Intent, Outcome, Resource};
 use crate::clock::{ClockQuality, Timestamp};
+use crate::policy::Assurance;
 use crate::scope::{Actor, ActorKind, Context};
 
 /// Of the records that this program writes. 1 had no commitments.
@@ -58,6 +59,9 @@ pub struct RecordedAuthentication {
     /// The API token, of an actor that is not one itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// What the identity provider says of the log-in.
+    #[serde(flatten)]
+    pub assurance: Assurance,
 }
 
 /// One record, as hashed and stored.
@@ -156,6 +160,7 @@ impl Draft {
                 at: proof.at.rfc3339(),
                 session: proof.session.map(|id| id.to_string()),
                 token: proof.token.map(|id| id.to_string()).filter(|id| *id != actor.id),
+                assurance: proof.assurance.clone(),
             }),
             actor,
             on_behalf_of: context.on_behalf_of.clone(),

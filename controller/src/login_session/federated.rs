@@ -11,7 +11,7 @@ use super::{Signed, Signer, open};
 use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::AppError;
-use crate::policy::{AuthMethod, Authentication, Principal, Subject};
+use crate::policy::{Assurance, AuthMethod, Authentication, Principal, Subject};
 use crate::scope::TenantScope;
 use crate::store::{federation_rules, service_accounts};
 
@@ -94,6 +94,7 @@ pub(super) async fn authenticate(
             at: Timestamp(claims.iat.saturating_mul(1_000_000)),
             session: None,
             token: None,
+            assurance: Assurance::default(),
         },
         scopes: None,
     }))

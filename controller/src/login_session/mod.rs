@@ -267,6 +267,7 @@ async fn principal(
             None => return Ok(None),
         }
     }
+    let assurance = session.via.map(|via| via.assurance).unwrap_or_default();
     Ok(Some(Principal {
         subject: Subject::User(user.id),
         name: user.display_name,
@@ -278,6 +279,7 @@ async fn principal(
             at: session.signed_in_at,
             session: Some(session.id),
             token: None,
+            assurance,
         },
         scopes: None,
     }))

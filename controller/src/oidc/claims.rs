@@ -11,6 +11,7 @@ use ring::digest;
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
+use crate::policy::Assurance;
 
 /// Clocks of providers differ.
 const LEEWAY_S: i64 = 60;
@@ -22,6 +23,10 @@ const LOGOUT_AGE_S: i64 = 300;
 const MAX_SUBJECT_CHARS: usize = 255;
 /// Longest name, address or session id that is kept.
 const MAX_TEXT_CHARS: usize = 256;
+/// Methods of an authentication that are kept: there are two or three.
+const MAX_METHODS: usize = 10;
+/// Longest of them: RFC 8176 has words of five letters.
+const MAX_METHOD_BYTES: usize = 64;
 /// Groups looked at: more do not fit into a token.
 const MAX_GROUPS: usize = 2000;
 /// The member of `events` that makes a logout token.
@@ -119,6 +124,8 @@ pub struct Identity {
     pub subject: String,
     /// What the provider calls the session.
     pub sid: Option<String>,
+    /// How it says that they logged in.
+    pub assurance: Assurance,
 }
 
 /// A subject: not empty, bounded, without control characters.
@@ -163,7 +170,21 @@ pub fn check_id_token(
             return Err("it is for another access token (at_hash)".to_owned());
         }
     }
-    Ok(Identity { subject: subject(claims)?, sid: text(claims, "sid") })
+    let (subject, sid) = (subject(claims)?, text(claims, "sid"));
+    Ok(Identity { subject, sid, assurance: assurance(claims) })
+}
+
+/// Class and methods of the authentication; what is no text is left out.
+fn assurance(claims: &Claims) -> Assurance {
+    let methods = claims.get("amr").and_then(Value::as_array).map(Vec::as_slice);
+    let plain = |text: &&str| {
+        text.len() <= MAX_METHOD_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    let methods = methods.unwrap_or_default().iter().filter_map(Value::as_str).filter(plain);
+    Assurance {
+        acr: text(claims, "acr"),
+        amr: methods.take(MAX_METHODS).map(str::to_owned).collect(),
+    }
 }
 
 /// Left half of the hash that goes with the signature's algorithm (section 3.1.3.6).
@@ -290,6 +311,8 @@ mod tests {
     #[test]
     fn an_id_token_must_be_of_this_issuer_for_this_client_and_this_log_in() {
         assert_eq!(check(json!({})).unwrap().sid.as_deref(), Some("s1"));
+        let said = check(json!({"acr": "2", "amr": ["pwd", 7, "o t p", "otp"]})).unwrap().assurance;
+        assert_eq!((said.acr.as_deref(), said.amr), (Some("2"), vec!["pwd".into(), "otp".into()]));
         for good in [
             json!({"aud": ["fleet"]}),
             json!({"aud": ["fleet", "other"], "azp": "fleet"}),

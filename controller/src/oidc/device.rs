@@ -163,7 +163,8 @@ pub async fn decide(
     let now = app.now();
     let proof = &principal.authentication;
     let scope = TenantScope::logging_in(waiting.tenant, user, &principal.name, origin)
-        .proved(proof.method, proof.at);
+        .proved(proof.method, proof.at)
+        .assured(&proof.assurance);
     // About the person: the address from which they log in is theirs, and goes when they are erased.
     let intent = Intent::new(Action::SessionDelegate, Resource::new("user", user));
     let mut write = app.store.write(&scope, intent).await?;
@@ -252,7 +253,8 @@ async fn enter(
     let user = user.filter(|user| user.active).ok_or_else(expired)?;
     let signer = Signer::ready(app).await?;
     let scope = TenantScope::logging_in(tenant, user.id, &user.display_name, origin.clone())
-        .proved(by.method, by.signed_in_at);
+        .proved(by.method, by.signed_in_at)
+        .assured(&by.via.as_ref().map(|via| via.assurance.clone()).unwrap_or_default());
     let resource = Resource::new("user", user.id).named(user.user_name.clone());
     let mut write = app.store.write(&scope, Intent::new(Action::SessionCreate, resource)).await?;
     if !rows::take(&mut write, login.id).await? {

@@ -223,6 +223,9 @@ pub async fn begin(
         ("code_challenge", &URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes()))),
         ("code_challenge_method", "S256"),
     ]);
+    if !provider.settings.acr_values.is_empty() {
+        url.query_pairs_mut().append_pair("acr_values", &provider.settings.acr_values.join(" "));
+    }
     Ok(Sent { url: url.into(), browser })
 }
 
@@ -386,6 +389,7 @@ impl Proof<'_> {
             provider: provider.id,
             sid: person.identity.sid.clone().unwrap_or_default(),
             wrapped_id_token: Some(wrapped),
+            assurance: person.identity.assurance.clone(),
         };
         Ok(self.begin(user, person, via, origin).await.map_err(NotLetIn::from)?)
     }
@@ -400,7 +404,8 @@ impl Proof<'_> {
         let Self { app, provider, now, .. } = *self;
         let tenant = self.scope.tenant();
         let scope = TenantScope::logging_in(tenant, user.id, &user.display_name, origin.clone())
-            .proved(AuthMethod::Oidc, now);
+            .proved(AuthMethod::Oidc, now)
+            .assured(&person.identity.assurance);
         let resource = Resource::new("user", user.id).named(user.user_name.clone());
         let intent = Intent::new(Action::SessionCreate, resource);
         let mut write = app.store.write(&scope, intent).await?;

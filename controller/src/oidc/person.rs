@@ -97,6 +97,8 @@ const NO_ACCOUNT: &str = "you have no account here: ask an admin for one";
 const NO_EMAIL: &str = "the provider does not say an e-mail address of yours that it verified, and \
                         only certain domains may log in";
 const OTHER_DOMAIN: &str = "your e-mail address is not of a domain that may log in";
+const OTHER_CLASS: &str = "the provider does not say that you logged in the way that is asked for here \
+                           (acr): log in there with all that it offers, such as a second factor";
 const NAME_TAKEN: &str = "an account with your name is here already and is not known to be yours: ask \
                           an admin";
 const WHOSE: &str = "an account was brought in for somebody with your id, and it is not said by which \
@@ -121,6 +123,7 @@ pub async fn enter(
     now: Timestamp,
 ) -> Result<User, NotLetIn> {
     check_domain(provider, person)?;
+    check_class(provider, person)?;
     let mut read = app.store.read(scope).await?;
     let found = find(&mut read, provider, person).await?;
     let mapped = roles::of_groups(&provider.settings.role_mapping, &person.groups);
@@ -164,6 +167,16 @@ fn check_domain(provider: &IdentityProvider, person: &Person) -> Result<(), NotL
     match domains.contains(domain) {
         true => Ok(()),
         false => Err(NotLetIn::Because(OTHER_DOMAIN)),
+    }
+}
+
+/// What was asked for is a wish to the provider: whether it was granted stands in the token.
+fn check_class(provider: &IdentityProvider, person: &Person) -> Result<(), NotLetIn> {
+    let asked = &provider.settings.acr_values;
+    let class = person.identity.assurance.acr.as_ref();
+    match asked.is_empty() || class.is_some_and(|class| asked.contains(class)) {
+        true => Ok(()),
+        false => Err(NotLetIn::Because(OTHER_CLASS)),
     }
 }
 

@@ -118,6 +118,12 @@ fn context(
         ("signed_in_seconds", number(since / 1_000_000)),
         ("justified", RestrictedExpression::new_bool(circumstances.justified)),
     ]);
+    let assurance = &authentication.assurance;
+    let methods = RestrictedExpression::new_set(assurance.amr.iter().map(|method| text(method)));
+    pairs.push(("amr".to_owned(), methods));
+    if let Some(class) = &assurance.acr {
+        pairs.push(("acr".to_owned(), text(class)));
+    }
     if let Some(source) = circumstances.source {
         let source = RestrictedExpression::new_ip(source.to_canonical().to_string());
         pairs.push(("source".to_owned(), source));

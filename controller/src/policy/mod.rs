@@ -20,7 +20,7 @@ pub use action::{About, Action, Group};
 pub use approval::Approved;
 pub use engine::{Policies, Verdict};
 pub use facts::{Circumstances, Facts, Labels, common_labels};
-pub use principal::{AuthMethod, Authentication, Principal, Role, Subject, TokenScopes};
+pub use principal::{Assurance, AuthMethod, Authentication, Principal, Role, Subject, TokenScopes};
 
 use crate::scope::{Context, InstallationScope, Origin, TenantScope};
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use edgeformer_proto::ids::{ServiceAccountId, SessionId, TenantId, TokenId, UserId};
+use serde::{Deserialize, Serialize};
 
 use super::{Action, Group};
 use crate::clock::Timestamp;
@@ -138,6 +139,18 @@ impl AuthMethod {
     }
 }
 
+/// What an identity provider says of how somebody logged in there (OpenID Connect Core 1.0, section 2).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Assurance {
+    /// The class of the authentication, in the provider's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acr: Option<String>,
+    /// Its methods, such as `pwd` and `otp`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub amr: Vec<String>,
+}
+
 /// A proof of identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authentication {
@@ -149,12 +162,15 @@ pub struct Authentication {
     pub session: Option<SessionId>,
     /// The API token, if it was one.
     pub token: Option<TokenId>,
+    /// What the provider says of it, if there is one.
+    pub assurance: Assurance,
 }
 
 impl Authentication {
     /// By an API token, now.
     pub fn by_token(token: TokenId, now: Timestamp) -> Self {
-        Self { method: AuthMethod::Token, at: now, session: None, token: Some(token) }
+        let (method, assurance) = (AuthMethod::Token, Assurance::default());
+        Self { method, at: now, session: None, token: Some(token), assurance }
     }
 }
 

@@ -31,6 +31,9 @@ pub struct Settings {
     /// Whether accounts that were brought in over SCIM are its people's, by their external id.
     #[serde(default = "yes")]
     pub matches_provisioned: bool,
+    /// Classes of authentication, one of which is asked for and must have been; empty for any.
+    #[serde(default)]
+    pub acr_values: Vec<String>,
 }
 
 fn yes() -> bool {

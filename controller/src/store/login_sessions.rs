@@ -4,9 +4,9 @@ use edgeformer_proto::ids::{IdentityProviderId, SessionId, TenantId, UserId};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::{Conn, StoreError, Write, parse_id};
+use super::{Conn, StoreError, Write, parse_id, parse_json, to_json};
 use crate::clock::Timestamp;
-use crate::policy::AuthMethod;
+use crate::policy::{Assurance, AuthMethod};
 use crate::scope::{InstallationScope, TenantScope};
 
 /// The provider at which somebody logged in.
@@ -18,6 +18,8 @@ pub struct Via {
     pub sid: String,
     /// Its ID token, wrapped, for logging out there too.
     pub wrapped_id_token: Option<Vec<u8>>,
+    /// How it says that they logged in.
+    pub assurance: Assurance,
 }
 
 /// A log-in.
@@ -54,7 +56,7 @@ impl LoginSession {
 
 const COLUMNS: &str = "tenant_id, id, user_id, method, source, signed_in_at_us, rotated_at_us, \
                        idle_ends_at_us, ends_at_us, ended_at_us, provider_id, provider_sid, \
-                       wrapped_id_token";
+                       wrapped_id_token, assurance";
 
 fn read(row: &AnyRow) -> Result<LoginSession, StoreError> {
     let id: String = row.get("id");
@@ -66,6 +68,7 @@ fn read(row: &AnyRow) -> Result<LoginSession, StoreError> {
             provider: parse_id("login_sessions", provider)?,
             sid: row.get("provider_sid"),
             wrapped_id_token: row.get("wrapped_id_token"),
+            assurance: parse_json("login_sessions", &id, &row.get::<String, _>("assurance"))?,
         }),
     };
     Ok(LoginSession {
@@ -96,8 +99,8 @@ pub async fn insert(
     sqlx::query(
         "INSERT INTO login_sessions (tenant_id, id, user_id, method, source, signed_in_at_us, \
          secret_sha256, rotated_at_us, idle_ends_at_us, ends_at_us, ended_because, provider_id, \
-         provider_sid, wrapped_id_token) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '', $11, $12, $13)",
+         provider_sid, wrapped_id_token, assurance) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '', $11, $12, $13, $14)",
     )
     .bind(key)
     .bind(session.id.to_string())
@@ -112,6 +115,7 @@ pub async fn insert(
     .bind(via.map(|via| via.provider.to_string()).unwrap_or_default())
     .bind(via.map(|via| via.sid.clone()).unwrap_or_default())
     .bind(via.and_then(|via| via.wrapped_id_token.clone()))
+    .bind(to_json(&via.map(|via| via.assurance.clone()).unwrap_or_default()))
     .execute(write.db())
     .await
     .map_err(StoreError::doing("adding a log-in"))?;

@@ -36,6 +36,10 @@ pub struct Settings {
     /// Whether accounts that were brought in over SCIM are its people's, by their external id
     #[arg(long, value_name = "BOOL")]
     pub match_provisioned: Option<bool>,
+    /// Class of authentication (acr) that is asked for and must have been, such as a second factor;
+    /// repeat it for several, any of which will do
+    #[arg(long = "acr", value_name = "CLASS")]
+    pub acr_values: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

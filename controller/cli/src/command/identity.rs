@@ -36,6 +36,7 @@ fn edit_of(settings: Settings) -> Result<IdentityProviderEdit, Failure> {
         creates_users: settings.create_users,
         matches_email: settings.match_email,
         matches_provisioned: settings.match_provisioned,
+        acr_values: given(settings.acr_values),
         ..IdentityProviderEdit::default()
     })
 }

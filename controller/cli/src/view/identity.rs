@@ -51,6 +51,7 @@ pub fn provider(one: &IdentityProvider) -> String {
         ("Algorithms", list(&one.algorithms)),
         ("The unknown", unknown.to_owned()),
         ("Gets accounts of SCIM", yes(one.matches_provisioned)),
+        ("Class of log-in", said(one.acr_values.join(" or "), "any")),
     ]);
     format!(
         "{head}\n\nRegister at the provider:\n  Redirect URI             {}\n  Back-channel logout URI  {}",

@@ -51,6 +51,10 @@ pub struct AuditAuthentication {
     session: Option<String>,
     /// The API token, of an actor that is not one itself.
     token: Option<String>,
+    /// Class of the log-in at an identity provider, in its words.
+    acr: Option<String>,
+    /// Methods of the log-in there.
+    amr: Vec<String>,
 }
 
 /// What it was done to.
@@ -101,6 +105,8 @@ impl From<Event> for AuditRecord {
                 at: proof.at,
                 session: proof.session,
                 token: proof.token,
+                acr: proof.assurance.acr,
+                amr: proof.assurance.amr,
             }),
             on_behalf_of: record.on_behalf_of,
             action: record.action,

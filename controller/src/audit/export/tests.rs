@@ -24,6 +24,7 @@ fn event(name: &str, source: &str) -> Event {
             at: Timestamp(1_700_000_000_000_000),
             session: None,
             token: None,
+            assurance: Default::default(),
         },
         scopes: None,
     };

@@ -32,6 +32,8 @@ pub struct IdentityProviderEdit {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub matches_provisioned: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub acr_values: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
 }
 
@@ -51,6 +53,7 @@ pub struct IdentityProvider {
     pub creates_users: bool,
     pub matches_email: bool,
     pub matches_provisioned: bool,
+    pub acr_values: Vec<String>,
     pub enabled: bool,
     pub redirect_uri: String,
     pub back_channel_logout_uri: String,

@@ -397,3 +397,40 @@ async fn an_account_that_was_brought_in_is_one_providers() {
     let me = browser.get(&town.rest, "/api/v1/whoami").await;
     assert_eq!(me.text("principal_id"), made.text("id"));
 }
+
+/// The class that is asked for must be the one that is confirmed, and what the provider says of the log-in
+/// stands in the records of what is done in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_somebody_logged_in_at_the_provider_is_asked_for_checked_and_recorded() {
+    let town = Town::new().await;
+    assert_eq!(town.edit(json!({"acr_values": ["a b"]})).await.status, 422);
+    assert_eq!(town.edit(json!({"acr_values": ["urn:x:mfa", "urn:x:key"]})).await.status, 200);
+    let url = Browser::default().start(&town.rest, "tenant=acme").await;
+    assert!(url.contains("acr_values=urn%3Ax%3Amfa+urn%3Ax%3Akey"), "{url}");
+    for said in [json!({}), json!({"acr": "urn:x:password"}), json!({"acr": ["urn:x:mfa"]})] {
+        town.provider.tamper(json!({"claims": said})).await;
+        let refused = town.enter(&Browser::default(), "ada").await;
+        refused.is_problem(403, "forbidden");
+        assert!(refused.text("detail").contains("acr"), "{refused:?}");
+    }
+    let said = json!({"acr": "urn:x:key", "amr": ["hwk", "pin"]});
+    town.provider.tamper(json!({"claims": said})).await;
+    let ada = town.entered("ada").await;
+    // In force for what is done later too.
+    ada.get(&town.rest, "/api/v1/audit").await.is_problem(403, "forbidden");
+    for action in ["session:create", "audit:read"] {
+        let record = &town.records(action).await[0]["authentication"];
+        assert_eq!(record["acr"], "urn:x:key", "{record}");
+        assert_eq!(record["amr"], json!(["hwk", "pin"]), "{record}");
+    }
+    // And policies can ask for it.
+    let policy =
+        r#"forbid (principal is User, action, resource) unless { context.amr.contains("face") };"#;
+    let bearer = format!("Bearer {}", town.owner);
+    let headers = [("authorization", bearer.as_str())];
+    let body = json!({"text": policy}).to_string();
+    let at = "/api/v1/access/policies/face";
+    let saved = town.rest.send(Method::PUT, at, &headers, Some(&body)).await;
+    assert_eq!(saved.status, 200, "{saved:?}");
+    ada.get(&town.rest, "/api/v1/devices").await.is_problem(403, "forbidden");
+}
