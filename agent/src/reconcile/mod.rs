@@ -5,6 +5,7 @@
 pub mod collector;
 pub mod desired;
 pub mod ledger;
+pub mod phase;
 pub mod report;
 pub mod retention;
 pub mod slot_task;

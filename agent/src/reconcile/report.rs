@@ -8,7 +8,8 @@ use edgeformer_proto::{Generation, v1};
 use serde::Serialize;
 
 use super::desired::Target;
-use super::state::{Failure, Phase, SlotState, Update};
+use super::phase::Phase;
+use super::state::{Failure, SlotState, Update};
 use crate::clock::UnixMicros;
 use crate::slots::SlotName;
 
@@ -165,14 +166,14 @@ impl Stage {
 
 fn stage(phase: &Phase) -> (Stage, Option<&Failure>) {
     match phase {
-        Phase::Fetching => (Stage::Fetching, None),
-        Phase::Verifying => (Stage::Verifying, None),
+        Phase::Fetching(_) => (Stage::Fetching, None),
+        Phase::Verifying(_) => (Stage::Verifying, None),
         Phase::Staged(_) => (Stage::Staged, None),
         Phase::Trial(_) => (Stage::Trial, None),
-        Phase::Active { .. } => (Stage::Active, None),
-        Phase::Confirmed => (Stage::Confirmed, None),
-        Phase::Reverted(failure) => (Stage::Reverted, Some(failure)),
-        Phase::Failed(failure) => (Stage::Failed, Some(failure)),
+        Phase::Active(_) => (Stage::Active, None),
+        Phase::Confirmed(_) => (Stage::Confirmed, None),
+        Phase::Reverted(state) => (Stage::Reverted, Some(&state.failure)),
+        Phase::Failed(state) => (Stage::Failed, Some(&state.failure)),
     }
 }
 

@@ -410,7 +410,7 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
     async fn discard_unwanted_standby(&mut self, state: &SlotState) {
         let wanted = |standby: &Target| {
             matches!(&state.update, Some(super::state::Update::Install {
-                target, phase: super::state::Phase::Trial(_), ..
+                target, phase: super::phase::Phase::Trial(_), ..
             }) if target.same_work(standby))
         };
         if let Some(standby) = self.seen.standby.take_if(|standby| !wanted(standby)) {

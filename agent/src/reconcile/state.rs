@@ -7,6 +7,7 @@ use edgeformer_proto::ids::VersionId;
 use serde::{Deserialize, Serialize};
 
 use super::desired::Target;
+use super::phase::{Confirmed, Failed, Phase, Reverted};
 use super::retention::MAX_OLDER;
 use crate::clock::UnixMicros;
 
@@ -45,40 +46,6 @@ pub struct Attempts {
     pub trials: u32,
     /// Activations.
     pub activations: u32,
-}
-
-/// How far an installation is. Durable before the act that it names begins.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// Manifest, index, key and chunks are being fetched.
-    Fetching,
-    /// All is on disk; its hashes are being checked.
-    Verifying,
-    /// Ready to be tried.
-    Staged(Attempts),
-    /// A standby worker loads and probes it.
-    Trial(Attempts),
-    /// It serves, or is about to; not confirmed yet.
-    Active {
-        /// Including this one.
-        attempts: Attempts,
-        /// When activation began.
-        since_us: UnixMicros,
-    },
-    /// Terminal: it is the confirmed version.
-    Confirmed,
-    /// Terminal: it had been active; an earlier confirmed version takes its place again.
-    Reverted(Failure),
-    /// Terminal: it is not installed and nothing took its place.
-    Failed(Failure),
-}
-
-impl Phase {
-    /// Whether nothing more happens without a new desired state.
-    pub fn is_terminal(&self) -> bool {
-        matches!(self, Self::Confirmed | Self::Reverted(_) | Self::Failed(_))
-    }
 }
 
 /// What is being done about the newest desired state of a slot.
@@ -152,7 +119,7 @@ impl SlotState {
     /// The version that should answer requests now.
     pub fn should_serve(&self) -> Option<&Target> {
         match &self.update {
-            Some(Update::Install { target, phase: Phase::Active { .. }, .. }) => Some(target),
+            Some(Update::Install { target, phase: Phase::Active(_), .. }) => Some(target),
             Some(Update::Removing { .. } | Update::Removed { .. }) => None,
             _ => self.confirmed.as_ref(),
         }
@@ -207,9 +174,9 @@ impl SlotState {
                 let phase = match &mut self.confirmed {
                     Some(confirmed) if confirmed.same_work(wanted) => {
                         *confirmed = wanted.clone();
-                        Phase::Confirmed
+                        Phase::Confirmed(Confirmed)
                     }
-                    _ => Phase::Fetching,
+                    _ => Phase::first(),
                 };
                 Update::Install { generation, target: wanted.clone(), phase }
             }
@@ -224,9 +191,9 @@ impl SlotState {
     #[must_use]
     pub fn recover(mut self, now_us: UnixMicros) -> Self {
         if let Some(Update::Install { phase, .. }) = &mut self.update
-            && let Phase::Trial(attempts) | Phase::Active { attempts, .. } = *phase
+            && matches!(phase, Phase::Trial(_) | Phase::Active(_))
         {
-            *phase = Phase::Staged(attempts);
+            *phase = phase.clone().interrupted();
             self.changed_at_us = now_us;
         }
         self.forget_old_crashes(now_us);
@@ -241,16 +208,18 @@ impl SlotState {
         if !target.same_work(of) {
             return self;
         }
-        let Some(next) = next_phase(phase, event, now_us) else { return self };
-        let confirms = next == Phase::Confirmed;
-        let reverts = match &next {
-            Phase::Reverted(failure) if self.confirmed.is_none() => Some(failure.clone()),
-            _ => None,
+        let next = match phase.clone().after(event, now_us) {
+            // Nothing takes the place of the first version of a slot.
+            Phase::Reverted(Reverted { failure }) if self.confirmed.is_none() => {
+                Phase::Failed(Failed { failure })
+            }
+            next => next,
         };
-        *phase = match reverts {
-            Some(failure) => Phase::Failed(failure),
-            None => next,
-        };
+        if next == *phase {
+            return self;
+        }
+        let confirms = matches!(next, Phase::Confirmed(_));
+        *phase = next;
         self.changed_at_us = now_us;
         if confirms {
             let target = target.clone();
@@ -271,10 +240,10 @@ impl SlotState {
     #[must_use]
     pub fn died(mut self, version: VersionId, now_us: UnixMicros) -> Self {
         if let Some(Update::Install { target, phase, .. }) = &mut self.update
-            && let Phase::Active { attempts, .. } = *phase
+            && let Phase::Active(active) = &*phase
             && target.version_id == version
         {
-            *phase = Phase::Staged(attempts);
+            *phase = Phase::Staged(active.clone().died());
             self.changed_at_us = now_us;
             return self;
         }
@@ -303,7 +272,7 @@ impl SlotState {
         if let Some(Update::Install { target, phase, .. }) = &mut self.update
             && target.same_work(&crashed)
         {
-            *phase = Phase::Reverted(failure);
+            *phase = Phase::Reverted(Reverted { failure });
         }
         self.crashes_us.clear();
         self.changed_at_us = now_us;
@@ -323,39 +292,4 @@ impl SlotState {
     fn forget_old_crashes(&mut self, now_us: UnixMicros) {
         self.crashes_us.retain(|at| now_us.saturating_sub(*at) < CRASH_WINDOW_US);
     }
-}
-
-/// The phase after `event`; none where the event means nothing in this phase.
-fn next_phase(phase: &Phase, event: Event, now_us: UnixMicros) -> Option<Phase> {
-    Some(match (phase, event) {
-        (Phase::Fetching, Event::Fetched) => Phase::Verifying,
-        (Phase::Verifying, Event::Verified) => Phase::Staged(Attempts::default()),
-        (
-            Phase::Verifying | Phase::Staged(_) | Phase::Trial(_) | Phase::Active { .. },
-            Event::Incomplete,
-        ) => Phase::Fetching,
-        (Phase::Staged(attempts), Event::TrialBegins) => {
-            Phase::Trial(Attempts { trials: attempts.trials + 1, ..*attempts })
-        }
-        (Phase::Trial(attempts), Event::StandbyLost) => Phase::Staged(*attempts),
-        (Phase::Trial(attempts), Event::ActivationBegins) => Phase::Active {
-            attempts: Attempts { trials: 0, activations: attempts.activations + 1 },
-            since_us: now_us,
-        },
-        (Phase::Active { .. }, Event::Confirmed) => Phase::Confirmed,
-        (Phase::Active { .. }, Event::Failed(failure)) => Phase::Reverted(failure),
-        (phase, Event::Failed(failure)) if !phase.is_terminal() => match ever_active(phase) {
-            true => Phase::Reverted(failure),
-            false => Phase::Failed(failure),
-        },
-        (Phase::Staged(attempts), Event::GaveUp(failure)) => match attempts.activations {
-            0 => Phase::Failed(failure),
-            _ => Phase::Reverted(failure),
-        },
-        _ => return None,
-    })
-}
-
-fn ever_active(phase: &Phase) -> bool {
-    matches!(phase, Phase::Staged(attempts) | Phase::Trial(attempts) if attempts.activations > 0)
 }

@@ -4,7 +4,8 @@
 use edgeformer_proto::ids::VersionId;
 
 use super::desired::Target;
-use super::state::{Event, Failure, MAX_ATTEMPTS, Phase, SlotState, Update};
+use super::phase::{Active, Phase, Staged};
+use super::state::{Event, Failure, MAX_ATTEMPTS, SlotState, Update};
 use crate::clock::UnixMicros;
 
 /// How long a version must serve without dying before it is confirmed: 3 seconds.
@@ -97,7 +98,7 @@ fn serve_step(state: &SlotState, seen: &Observation, now_us: UnixMicros) -> Opti
     if seen.serving == Some(target.version_id) {
         return None;
     }
-    if let Some(Update::Install { phase: Phase::Active { .. }, .. }) = &state.update {
+    if let Some(Update::Install { phase: Phase::Active(_), .. }) = &state.update {
         return Some(Step::RecordDeath(target.version_id));
     }
     if seen.confirmed_damaged {
@@ -118,16 +119,16 @@ fn update_step(state: &SlotState, seen: &Observation, now_us: UnixMicros) -> Ste
         return Step::Wait { until_us: None };
     };
     match phase {
-        Phase::Fetching if seen.fetch_not_before_us > now_us => {
+        Phase::Fetching(_) if seen.fetch_not_before_us > now_us => {
             Step::Wait { until_us: Some(seen.fetch_not_before_us) }
         }
-        Phase::Fetching => Step::Fetch(target.clone()),
-        Phase::Verifying => Step::Verify(target.clone()),
-        Phase::Staged(attempts) if attempts.activations >= MAX_ATTEMPTS => {
+        Phase::Fetching(_) => Step::Fetch(target.clone()),
+        Phase::Verifying(_) => Step::Verify(target.clone()),
+        Phase::Staged(Staged { attempts }) if attempts.activations >= MAX_ATTEMPTS => {
             let failure = Failure::new("crash_loop", update_crash_loop(state, target));
             Step::Record(target.clone(), Event::GaveUp(failure))
         }
-        Phase::Staged(attempts) if attempts.trials >= MAX_ATTEMPTS => {
+        Phase::Staged(Staged { attempts }) if attempts.trials >= MAX_ATTEMPTS => {
             let message = format!(
                 "{target} was tried {MAX_ATTEMPTS} times and the agent or the worker ended each \
                  time: check the device's memory and power, then roll it out again"
@@ -139,14 +140,16 @@ fn update_step(state: &SlotState, seen: &Observation, now_us: UnixMicros) -> Ste
             Some(standby) if standby.same_work(target) => Step::Activate(target.clone()),
             _ => Step::Record(target.clone(), Event::StandbyLost),
         },
-        Phase::Active { since_us, .. } => {
+        Phase::Active(Active { since_us, .. }) => {
             let confirm_us = since_us.saturating_add(CONFIRM_AFTER_US);
             match now_us >= confirm_us && seen.serving == Some(target.version_id) {
                 true => Step::Record(target.clone(), Event::Confirmed),
                 false => Step::Wait { until_us: Some(confirm_us) },
             }
         }
-        Phase::Confirmed | Phase::Reverted(_) | Phase::Failed(_) => Step::Wait { until_us: None },
+        Phase::Confirmed(_) | Phase::Reverted(_) | Phase::Failed(_) => {
+            Step::Wait { until_us: None }
+        }
     }
 }
 

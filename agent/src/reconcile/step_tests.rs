@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
 use super::super::desired::tests::target;
+use super::super::phase::{Failed, Reverted};
 use super::super::state::CRASH_LIMIT;
 use super::*;
 use edgeformer_proto::Generation;
@@ -235,7 +236,9 @@ fn a_crash_loop_of_a_confirmed_version_reverts_to_the_one_before() {
     device.settle().unwrap();
     assert_eq!(device.state.confirmed.as_ref().unwrap().version_id, target(1).version_id);
     assert_eq!(device.seen.serving, Some(target(1).version_id));
-    let Phase::Reverted(failure) = phase(&device) else { panic!("{:?}", phase(&device)) };
+    let Phase::Reverted(Reverted { failure }) = phase(&device) else {
+        panic!("{:?}", phase(&device))
+    };
     assert_eq!(failure.reason, "crash_loop");
 }
 
@@ -257,14 +260,14 @@ fn a_version_that_dies_before_it_is_confirmed_is_given_up_after_three_activation
         device.happen(&Happening::Desire(3));
         for _ in 0..200 {
             match phase(&device) {
-                Phase::Active { .. } if device.seen.serving.is_some() => device.happen(&kill),
+                Phase::Active(_) if device.seen.serving.is_some() => device.happen(&kill),
                 phase if phase.is_terminal() => break,
                 _ => device.step(true),
             }
         }
         let failure = match phase(&device) {
-            Phase::Reverted(failure) if reverted => failure,
-            Phase::Failed(failure) if !reverted => failure,
+            Phase::Reverted(Reverted { failure }) if reverted => failure,
+            Phase::Failed(Failed { failure }) if !reverted => failure,
             other => panic!("{other:?}"),
         };
         assert_eq!(failure.reason, "crash_loop");
@@ -291,7 +294,7 @@ fn a_failed_version_waits_for_a_desired_state_that_asks_for_it_anew() {
     assert!(matches!(phase(&device), Phase::Failed(_)));
     // A new rollout of the same version.
     device.happen(&Happening::Desire(2));
-    assert_eq!(phase(&device), &Phase::Fetching);
+    assert_eq!(phase(&device), &Phase::first());
     device.settle().unwrap();
     assert_eq!(device.seen.serving, Some(target(2).version_id));
 }

@@ -10,6 +10,8 @@ pub const MAX_BATCHES: usize = 6_000;
 /// Bytes kept at most: telemetry must never be what fills a device's disk.
 pub const MAX_BYTES: u64 = 16 << 20;
 const SUFFIX: &str = ".otlp";
+/// Extension of a batch that is being written.
+const PARTIAL: &str = "partial";
 
 /// The spool cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +46,8 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Opens the folder, making it if it is not there. What is not a batch is left alone.
+    /// Opens the folder, making it if it is not there. A batch that was being written when the agent
+    /// ended is removed; what is neither is left alone.
     pub fn open(folder: &Path) -> Result<Self, SpoolError> {
         Self::with_bounds(folder, MAX_BATCHES, MAX_BYTES)
     }
@@ -55,6 +58,10 @@ impl Spool {
         for entry in fs::read_dir(folder).map_err(io("read", folder))? {
             let entry = entry.map_err(io("read", folder))?;
             let name = entry.file_name();
+            if entry.path().extension().is_some_and(|extension| extension == PARTIAL) {
+                fs::remove_file(entry.path()).map_err(io("remove", &entry.path()))?;
+                continue;
+            }
             let number = name.to_str().and_then(|name| name.strip_suffix(SUFFIX));
             if let Some(number) = number.and_then(|digits| digits.parse().ok()) {
                 let size = entry.metadata().map_err(io("read", &entry.path()))?.len();
@@ -91,7 +98,7 @@ impl Spool {
     /// Appends a batch, dropping the oldest ones that no longer fit.
     pub fn push(&mut self, batch: &[u8]) -> Result<(), SpoolError> {
         let path = self.path(self.next);
-        let partial = path.with_extension("partial");
+        let partial = path.with_extension(PARTIAL);
         let written = fs::File::create(&partial)
             .and_then(|mut file| file.write_all(batch))
             .and_then(|()| fs::rename(&partial, &path));
@@ -172,5 +179,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("00000000000000000009.partial"), b"x").unwrap();
         assert!(Spool::open(folder.path()).unwrap().is_empty());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "and it does not stay");
     }
 }
