@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+use edgeformer_controller::audit::sequencer;
 use serde_json::json;
-use sqlx::Connection as _;
 use tempfile::TempDir;
 
 use crate::support::rest::Rest;
@@ -45,11 +45,11 @@ impl Drop for SmallDisk {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_a_full_disk_nothing_happens_unrecorded() {
+async fn on_a_full_disk_nothing_happens_unrecorded_and_it_goes_on_afterwards() {
     let disk = SmallDisk::mount("24m");
     let rest = Rest::start_below(disk.path()).await;
     let (_, owner) = rest.tenant("a").await;
-    rest.token(&owner, "viewer").await;
+    let viewer = rest.token(&owner, "viewer").await;
     let ballast = disk.fill();
     let body = json!({"name": "n", "role": "viewer"});
     let mut made = 1;
@@ -68,15 +68,26 @@ async fn on_a_full_disk_nothing_happens_unrecorded() {
         detail.contains("nothing was changed") && detail.contains("free some space"),
         "{detail}"
     );
+    // A refusal that cannot be recorded is no answer either; what changes nothing works.
+    rest.get(&viewer, "/api/v1/audit").await.is_problem(507, "storage_full");
+    assert_eq!(rest.get(&viewer, "/api/v1/devices").await.status, 200);
+
     std::fs::remove_file(ballast).unwrap();
-    let mut connection = sqlx::AnyConnection::connect(&rest.database_url()).await.unwrap();
-    let mut count = async |sql: &'static str| -> i64 {
-        sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
-    };
-    let tokens = count("SELECT count(*) FROM api_tokens WHERE name IN ('n', 'viewer')").await;
-    let records =
-        count("SELECT count(*) FROM audit_outbox WHERE record LIKE '%\"token:create\"%'").await;
-    assert_eq!((tokens, records), (made, made), "what was done is what is recorded");
-    connection.close().await.unwrap();
+    assert_eq!(rest.post(&owner, "/api/v1/tokens", body).await.status, 201);
+    made += 1;
+    rest.get(&viewer, "/api/v1/audit").await.is_problem(403, "forbidden");
+    sequencer::sequence_all(&rest.app.store, rest.app.now()).await.unwrap();
+    let (mut recorded, mut refused, mut cursor) = (0, 0, String::new());
+    loop {
+        let page = rest.get(&owner, &format!("/api/v1/audit?limit=200{cursor}")).await;
+        let items = page.body["items"].as_array().unwrap();
+        recorded += items.iter().filter(|r| r["action"] == "token:create").count();
+        refused += items.iter().filter(|r| r["action"] == "audit:read").count();
+        match page.body["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!((recorded, refused), (made, 1), "what was done is what is recorded");
     rest.app.store.close().await;
 }
