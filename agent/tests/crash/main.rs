@@ -235,3 +235,17 @@ fn with_four_percent_of_the_disk_free_older_versions_make_room_before_a_download
 fn a_download_that_no_older_version_makes_room_for_is_refused_and_takes_none_with_it() {
     with_little_room(0, ends(7, Stage::Failed, Some(2)), &[2, 0]);
 }
+
+#[test]
+fn a_device_whose_disk_is_full_starts_serves_and_records_what_it_is_told() {
+    let wishes = [confirmed(0), REMOVED];
+    let disk = SimDisk::new(CAPACITY, None);
+    let mut device = Device::new(&FLEET.0, disk.clone(), &wishes[..1], 0);
+    assert_eq!(device.live(false), End::Done);
+    assert_eq!(disk.leave_free(0), 0);
+    disk.power_cycle(0);
+    device.live_offline();
+    device.wishes = &wishes;
+    disk.power_cycle(1);
+    assert_eq!(device.live(true), End::Done);
+}
