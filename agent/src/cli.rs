@@ -56,8 +56,25 @@ pub struct EnrollArgs {
     #[arg(long, value_name = "FILE")]
     pub ca: PathBuf,
     /// Enrolment token (efe_…)
-    #[arg(long, env = "EDGEFORMER_ENROLMENT_TOKEN", hide_env_values = true)]
-    pub token: String,
+    #[arg(
+        long,
+        env = "EDGEFORMER_ENROLMENT_TOKEN",
+        hide_env_values = true,
+        required_unless_present = "enrolment_id"
+    )]
+    pub token: Option<String>,
+    /// Ask an operator, and wait until one decided (`edgeformer enrolment requests`)
+    #[arg(long, requires = "enrolment_id", conflicts_with_all = ["token", "claim_cert"])]
+    pub request: bool,
+    /// Id of the tenant that is asked, from `edgeformer enrolment open`; with --request or --claim-cert
+    #[arg(long, value_name = "ID", conflicts_with = "token")]
+    pub enrolment_id: Option<String>,
+    /// The manufacturer's certificate of this device (PEM, leaf first)
+    #[arg(long, value_name = "FILE", requires = "claim_key", requires = "enrolment_id")]
+    pub claim_cert: Option<PathBuf>,
+    /// Its key (PEM)
+    #[arg(long, value_name = "FILE", requires = "claim_cert")]
+    pub claim_key: Option<PathBuf>,
     /// Where the agent keeps its keys, chunks and ledger
     #[arg(long, value_name = "DIR")]
     pub state_dir: PathBuf,

@@ -57,7 +57,7 @@ async fn a_download_takes_the_same_memory_whatever_the_size_of_the_model() {
     let request = enroll::Request {
         controller: controller.url.clone(),
         ca,
-        token: "efe_000000000000000000000000000000000000".to_owned(),
+        way: enroll::Way::Token("efe_000000000000000000000000000000000000".to_owned()),
         name: Some("box".to_owned()),
         labels: HashMap::new(),
     };

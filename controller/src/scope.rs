@@ -219,6 +219,15 @@ impl TenantScope {
         Self { tenant, context: Context::new(actor, origin, "device".into()) }
     }
 
+    /// For a device that asks to be let in and is nobody yet, known by `fingerprint`.
+    pub fn stranger(tenant: TenantId, fingerprint: &str, source: &str) -> Self {
+        let actor =
+            Actor { kind: ActorKind::Device, id: String::new(), name: fingerprint.to_owned() };
+        let request_id = AuditId::new().to_string();
+        let origin = Origin { request_id, source: source.to_owned(), ..Origin::default() };
+        Self { tenant, context: Context::new(actor, origin, "device".into()) }
+    }
+
     /// The tenant.
     pub fn tenant(&self) -> TenantId {
         self.tenant

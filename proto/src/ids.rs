@@ -77,6 +77,10 @@ ids! {
     RolloutId "rollout";
     /// An API or enrolment token's record (never the secret).
     TokenId "token";
+    /// A device's request to be let in.
+    EnrolmentRequestId "enrolment request";
+    /// A manufacturer whose certificates let devices in.
+    ClaimCaId "claim CA";
     /// An audit record.
     AuditId "audit";
     /// Where an audit log is streamed to.

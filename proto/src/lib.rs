@@ -7,6 +7,7 @@
 pub mod artifact;
 pub mod audit;
 pub mod compliance;
+pub mod fingerprint;
 pub mod generation;
 pub mod ids;
 pub mod instance;

@@ -187,6 +187,28 @@ pub const DECLARED: &[Item] = items! {
         "EnrolRequest.labels", Required, Form::Name, Device, "rollouts and policies select by it",
             personal "if a label names a person";
         "EnrolRequest.protocol", Required, Form::Number, No, "both sides speak the same version";
+        "ApplyRequest.enrolment_id", Required, Form::Word, No, "which tenant is asked";
+        "ApplyRequest.csr_der", Required, Form::Bytes, Device, "the device's public key";
+        "ApplyRequest.hpke_public", Required, Form::Bytes, Device, "data keys are sealed to it";
+        "ApplyRequest.name", Required, Form::Name, Device, "operators tell devices apart by it",
+            personal "if a person's name is given to a device";
+        "ApplyRequest.labels", Required, Form::Name, Device, "rollouts and policies select by it",
+            personal "if a label names a person";
+        "ApplyRequest.protocol", Required, Form::Number, No, "both sides speak the same version";
+        "ClaimRequest.enrolment_id", Required, Form::Word, No, "which tenant is asked";
+        "ClaimRequest.csr_der", Required, Form::Bytes, Device, "the device's public key";
+        "ClaimRequest.hpke_public", Required, Form::Bytes, Device, "data keys are sealed to it";
+        "ClaimRequest.name", Required, Form::Name, Device, "operators tell devices apart by it",
+            personal "if a person's name is given to a device";
+        "ClaimRequest.labels", Required, Form::Name, Device, "rollouts and policies select by it",
+            personal "if a label names a person";
+        "ClaimRequest.protocol", Required, Form::Number, No, "both sides speak the same version";
+        "ClaimRequest.factory_chain_der", Required, Form::Bytes, No, "who made the device",
+            personal "if its manufacturer names a person in it";
+        "ClaimRequest.challenge_id", Required, Form::Id, No, "the request cannot be used again";
+        "ClaimRequest.nonce", Required, Form::Bytes, No, "the request cannot be used again";
+        "ClaimRequest.proof", Required, Form::Bytes, No, "the device holds the factory key";
+        "ClaimRequest.scheme", Required, Form::Number, No, "how the proof was signed";
         "ChallengeRequest.device_id", Required, Form::Id, No, "whose certificate is to be renewed";
         "RenewRequest.device_id", Required, Form::Id, No, "whose certificate is to be renewed";
         "RenewRequest.tenant_id", Required, Form::Id, No, "the tenant that it belongs to";

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use edgeformer_proto::artifact::ReleasePublic;
+use edgeformer_proto::fingerprint::fingerprint;
 use edgeformer_proto::protocol::PROTOCOL;
 use edgeformer_proto::v1;
 use rustls::pki_types::CertificateDer;
@@ -19,6 +20,7 @@ use super::keys::{DeviceKeys, FileKeys, KeyError};
 use super::renew::check_key;
 use super::store::{Certificate, Identity, IdentityError};
 use super::tls::{ClientAuth, TlsError, client_config};
+use super::ways::{self, FactoryFiles};
 use crate::clock::Clock;
 use crate::lock::{self, LockError};
 use crate::privacy::Gate;
@@ -37,12 +39,23 @@ pub struct Request {
     pub controller: String,
     /// PEM file with the installation root.
     pub ca: PathBuf,
-    /// The enrolment token.
-    pub token: String,
+    /// What lets this device in.
+    pub way: Way,
     /// Name in the fleet; made of its key if none, or the host name if that may leave.
     pub name: Option<String>,
     /// Labels to add to those of the token.
     pub labels: HashMap<String, String>,
+}
+
+/// What lets a device in.
+#[derive(Debug, Clone)]
+pub enum Way {
+    /// An enrolment token.
+    Token(String),
+    /// An operator, who is asked under the tenant's enrolment id.
+    Ask(String),
+    /// A manufacturer's certificate, at the tenant of this enrolment id.
+    Claim(String, FactoryFiles),
 }
 
 /// What enrolment did.
@@ -102,6 +115,17 @@ pub enum EnrolError {
     /// The call did not get through, or the controller is in trouble.
     #[error("enrolment did not get through ({0}): run the same command again, nothing is lost")]
     Call(String),
+    /// An operator said no.
+    #[error("an operator keeps this device out: {0}")]
+    Rejected(String),
+    /// A factory certificate or key cannot be used.
+    #[error("{path}: {what}")]
+    Factory {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
     /// Another process works on the state directory.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -116,7 +140,19 @@ pub async fn enroll(
     request: Request,
     clock: &Clock,
 ) -> Result<Enrolled, EnrolError> {
-    check_token(&request.token)?;
+    enroll_telling(state_dir, request, clock, |_| {}).await
+}
+
+/// As [`enroll`], and tells the fingerprint of the device's key before anybody is asked.
+pub async fn enroll_telling(
+    state_dir: &Path,
+    request: Request,
+    clock: &Clock,
+    tell: impl FnOnce(&str),
+) -> Result<Enrolled, EnrolError> {
+    if let Way::Token(token) = &request.way {
+        check_token(token)?;
+    }
     let controller: ControllerUrl = request.controller.parse()?;
     match Identity::load(state_dir) {
         Ok(held) if held.controller == controller => return Ok(Enrolled::Already(held)),
@@ -129,13 +165,15 @@ pub async fn enroll(
     }
     let roots = read_roots(&request.ca)?;
     let tls = client_config(&roots, ClientAuth::Anonymous, clock)?;
-    let channel = dial::connect(&controller, tls).await?;
+    // Whether it is there at all, before anything is made.
+    let channel = dial::connect(&controller, Arc::clone(&tls)).await?;
     let _alone = lock::acquire(state_dir)?;
     let keys: Arc<dyn DeviceKeys> = Arc::new(FileKeys::open_or_create(state_dir.join("keys"))?);
+    tell(&fingerprint(keys.public_point()));
     let facts = Gate::new(state_dir).facts(facts::gather(state_dir));
-    let name = request.name.unwrap_or_else(|| default_name(&facts, &keys));
+    let name = request.name.clone().unwrap_or_else(|| default_name(&facts, &keys));
     let message = v1::EnrolRequest {
-        token: request.token,
+        token: String::new(),
         csr_der: csr::request(&keys)?.into(),
         hpke_public: keys.hpke_public().to_vec().into(),
         name: name.clone(),
@@ -143,7 +181,21 @@ pub async fn enroll(
         facts: Some(facts),
         protocol: PROTOCOL,
     };
-    let answer = EnrolmentClient::new(channel).enrol(message).await.map_err(classify)?.into_inner();
+    let answer = match request.way {
+        Way::Token(token) => {
+            let message = v1::EnrolRequest { token, ..message };
+            EnrolmentClient::new(channel).enrol(message).await.map_err(classify)?.into_inner()
+        }
+        Way::Ask(enrolment_id) => {
+            drop(channel);
+            ways::ask(&controller, &tls, &ways::application(enrolment_id, message)).await?
+        }
+        Way::Claim(enrolment_id, files) => {
+            drop(channel);
+            let message = ways::claiming(enrolment_id, message);
+            ways::claim(&controller, tls, &files, message).await?
+        }
+    };
     let identity =
         accept(answer, controller, name, roots, &keys, clock).map_err(EnrolError::Answer)?;
     identity.save(state_dir)?;
@@ -178,7 +230,7 @@ fn accept(
     })
 }
 
-fn classify(status: tonic::Status) -> EnrolError {
+pub(super) fn classify(status: tonic::Status) -> EnrolError {
     let text = status.message().to_owned();
     match status.code() {
         Code::Unauthenticated

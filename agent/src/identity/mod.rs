@@ -12,6 +12,7 @@ pub mod keys;
 pub mod renew;
 pub mod store;
 pub mod tls;
+pub mod ways;
 
 pub use dial::ControllerUrl;
 pub use keys::{DeviceKeys, FileKeys, KeyError};

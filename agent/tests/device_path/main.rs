@@ -132,7 +132,7 @@ async fn enroll(
     let request = enroll::Request {
         controller: controller.url.clone(),
         ca: ca_path,
-        token: token.to_owned(),
+        way: enroll::Way::Token(token.to_owned()),
         name: Some("box".to_owned()),
         labels: HashMap::new(),
     };

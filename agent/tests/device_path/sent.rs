@@ -50,7 +50,7 @@ async fn life(consent: &Consent) -> (Controller, String) {
     let request = enroll::Request {
         controller: controller.url.clone(),
         ca,
-        token: TOKEN.to_owned(),
+        way: enroll::Way::Token(TOKEN.to_owned()),
         name: None,
         labels: [("site".to_owned(), "berlin".to_owned())].into(),
     };

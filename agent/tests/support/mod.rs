@@ -222,6 +222,20 @@ pub async fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> 
 
 #[tonic::async_trait]
 impl v1::enrolment_server::Enrolment for Controller {
+    async fn apply(
+        &self,
+        _: Request<v1::ApplyRequest>,
+    ) -> Result<Response<v1::ApplyResponse>, Status> {
+        Err(Status::unimplemented("devices have tokens here"))
+    }
+
+    async fn claim(
+        &self,
+        _: Request<v1::ClaimRequest>,
+    ) -> Result<Response<v1::EnrolResponse>, Status> {
+        Err(Status::unimplemented("devices have tokens here"))
+    }
+
     async fn enrol(&self, request: Request<v1::EnrolRequest>) -> Answer<v1::EnrolResponse> {
         let request = request.into_inner();
         self.keep("EnrolRequest", &request);

@@ -14,11 +14,13 @@ mod audit_status;
 mod audit_witnesses;
 pub mod auth;
 mod browser;
+mod claim_cas;
 mod compliance;
 mod consent;
 mod device_life;
 mod device_login;
 pub mod devices;
+mod enrolment_requests;
 pub mod enrolment_tokens;
 mod erasures;
 pub mod etag;
@@ -85,6 +87,8 @@ fn routes() -> Routes {
         .merge(tenant_lifecycle::routes())
         .merge(devices::routes())
         .merge(device_life::routes())
+        .merge(enrolment_requests::routes())
+        .merge(claim_cas::routes())
         .merge(rollouts::routes())
         .merge(audit::routes())
         .merge(compliance::routes())

@@ -5,6 +5,7 @@
 //! send one. Nothing here reads a clock: every function that dates something takes `now_us`
 //! (microseconds since the Unix epoch).
 
+pub mod factory;
 mod spiffe;
 
 use std::time::Duration;

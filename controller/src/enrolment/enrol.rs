@@ -4,13 +4,14 @@ use edgeformer_proto::ids::DeviceId;
 use edgeformer_proto::v1;
 
 use super::request::Applicant;
+use super::way::Way;
 use super::{Enroller, EnrolmentError, present};
 use crate::audit::{Intent, Outcome, Resource};
 use crate::clock::Timestamp;
 use crate::policy::Action;
 use crate::scope::{InstallationScope, TenantScope};
 use crate::store::devices::{self, Device, replacements};
-use crate::store::enrolments::{self, NewDevice, PresentedToken};
+use crate::store::enrolments::{self, NewDevice};
 use crate::store::tenants::{self, Tenant};
 use crate::store::{Write, audit_log, tenant_rows};
 use edgeformer_proto::token::Token;
@@ -28,10 +29,20 @@ impl Enroller {
         let found = enrolments::find_token(&mut read, &sha256).await?;
         drop(read);
         let token = found.ok_or(EnrolmentError::TokenUnknown)?;
-        match self.admit(&token, &applicant, source).await {
+        self.let_in(&Way::Token(token), &applicant, source).await
+    }
+
+    /// Lets a device in by `way`, or finds it again.
+    pub(super) async fn let_in(
+        &self,
+        way: &Way,
+        applicant: &Applicant,
+        source: &str,
+    ) -> Result<v1::EnrolResponse, EnrolmentError> {
+        match self.admit(way, applicant, source).await {
             // Two requests with one key at once: the one that lost finds the other's device.
             Err(EnrolmentError::Store(error)) if error.is_conflict() => {
-                self.admit(&token, &applicant, source).await
+                self.admit(way, applicant, source).await
             }
             done => done,
         }
@@ -39,31 +50,32 @@ impl Enroller {
 
     async fn admit(
         &self,
-        token: &PresentedToken,
+        way: &Way,
         applicant: &Applicant,
         source: &str,
     ) -> Result<v1::EnrolResponse, EnrolmentError> {
         let now = self.app.now();
-        let scope = TenantScope::system(token.tenant, "enrolment");
-        let standing = self.app.tenants().of(&self.app.store, token.tenant, now).await?;
+        let scope = TenantScope::system(way.tenant(), "enrolment");
+        let standing = self.app.tenants().of(&self.app.store, way.tenant(), now).await?;
         standing.open()?;
         let mut read = self.app.store.read(&scope).await?;
         let tenant = present(tenants::own(&mut read).await?)?;
         let known = enrolments::device_by_key(&mut read, &applicant.spki).await?;
         drop(read);
         if let Some(known) = known {
-            return self.admit_again(&tenant, token, known, applicant, source).await;
+            return self.admit_again(&tenant, way, known, applicant, source).await;
         }
         let device = DeviceId::new();
-        let replaced = self.replaced(&scope, token).await?;
+        let replaced = self.replaced(&scope, way).await?;
         let name = match &replaced {
             Some(old) => old.name.clone(),
+            None if way.name().is_some() => way.name().unwrap_or_default().to_owned(),
             None => applicant.name.clone().unwrap_or_else(|| format!("device-{device}")),
         };
-        let scope = TenantScope::device(token.tenant, device, &name, source);
+        let scope = TenantScope::device(way.tenant(), device, &name, source);
         let intent =
             Intent::new(Action::DeviceEnrol, Resource::new("device", device).named(name.clone()));
-        if let Err(refused) = usable(token, false, now) {
+        if let Err(refused) = way.usable(false, now) {
             let intent = intent.because(refused.to_string());
             self.app.store.record(&scope, intent, Outcome::Denied, now).await?;
             self.app.nudges.audit.notify_one();
@@ -71,9 +83,8 @@ impl Enroller {
         }
         let issued = self.issue(&tenant, device, &applicant.spki)?;
         let refusal = intent.clone();
-        let new =
-            new_device(device, name, token, applicant, replaced.as_ref(), issued.expires_at_us);
-        let came = came_by(token);
+        let new = new_device(device, name, way, applicant, replaced.as_ref(), issued.expires_at_us);
+        let came = way.reason();
         let mut write = self.app.store.write(&scope, intent.because(came)).await?;
         if let Some(old) = &replaced {
             end_replaced(&mut write, old, device, now).await?;
@@ -88,9 +99,7 @@ impl Enroller {
             self.app.nudges.audit.notify_one();
             return Err(refused);
         }
-        if !enrolments::redeem(&mut write, token.id, now).await? {
-            return Err(EnrolmentError::TokenUsedUp);
-        }
+        way.redeem(&mut write, device, now).await?;
         enrolments::insert_device(&mut write, &new, now).await?;
         let mut joined = serde_json::json!({"name": new.name, "labels": new.labels});
         if let Some(old) = &replaced {
@@ -112,15 +121,15 @@ impl Enroller {
     async fn admit_again(
         &self,
         tenant: &Tenant,
-        token: &PresentedToken,
-        (device, standing, used_token): (DeviceId, enrolments::Standing, String),
+        way: &Way,
+        (device, standing, used): (DeviceId, enrolments::Standing, String),
         applicant: &Applicant,
         source: &str,
     ) -> Result<v1::EnrolResponse, EnrolmentError> {
         if !standing.state.may_connect() {
             return Err(EnrolmentError::Revoked(device.to_string()));
         }
-        usable(token, used_token == token.id.to_string(), self.app.now())?;
+        way.usable(used == way.credential(), self.app.now())?;
         self.certify_again(tenant, device, &standing.name, applicant, source).await
     }
 
@@ -128,9 +137,9 @@ impl Enroller {
     async fn replaced(
         &self,
         scope: &TenantScope,
-        token: &PresentedToken,
+        way: &Way,
     ) -> Result<Option<Device>, EnrolmentError> {
-        let Some(id) = token.replaces else { return Ok(None) };
+        let Some(id) = way.replaces() else { return Ok(None) };
         let mut read = self.app.store.read(scope).await?;
         match devices::get(&mut read, id).await? {
             Some(old) if old.replaced_by.is_none() => Ok(Some(old)),
@@ -171,14 +180,6 @@ impl Enroller {
     }
 }
 
-/// For the audit log.
-fn came_by(token: &PresentedToken) -> String {
-    match token.replaces {
-        Some(old) => format!("enrolment token {}, in the place of device {old}", token.id),
-        None => format!("enrolment token {}", token.id),
-    }
-}
-
 /// Whether the tenant may have one more device.
 async fn has_room(write: &mut Write<TenantScope>, most: u64) -> Result<bool, EnrolmentError> {
     // Locked first: two that enrol at once do not both take the last place.
@@ -205,31 +206,17 @@ async fn end_replaced(
     Ok(())
 }
 
-/// Whether a token lets a device in; `again`: the device used this very token before.
-fn usable(token: &PresentedToken, again: bool, now: Timestamp) -> Result<(), EnrolmentError> {
-    if let Some(at) = token.revoked_at {
-        return Err(EnrolmentError::TokenRevoked(at.rfc3339()));
-    }
-    if token.expires_at <= now {
-        return Err(EnrolmentError::TokenExpired(token.expires_at.rfc3339()));
-    }
-    if token.uses_left == 0 && !again {
-        return Err(EnrolmentError::TokenUsedUp);
-    }
-    Ok(())
-}
-
 fn new_device(
     id: DeviceId,
     name: String,
-    token: &PresentedToken,
+    way: &Way,
     applicant: &Applicant,
     replaced: Option<&Device>,
     cert_expires_at_us: i64,
 ) -> NewDevice {
     // The operator's word beats the device's own.
     let mut labels = applicant.labels.clone();
-    labels.extend(token.labels.clone());
+    labels.extend(way.labels().clone());
     labels.extend(replaced.map(|old| old.labels.clone()).unwrap_or_default());
     NewDevice {
         id,
@@ -238,39 +225,7 @@ fn new_device(
         facts: applicant.facts.to_json(),
         public_key: applicant.spki.clone(),
         hpke_public: applicant.hpke_public.clone(),
-        token: token.id,
+        credential: way.credential(),
         cert_expires_at_us,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use edgeformer_proto::ids::{TenantId, TokenId};
-
-    #[test]
-    fn each_way_a_token_fails_is_said_apart() {
-        let good = PresentedToken {
-            tenant: TenantId::new(),
-            id: TokenId::new(),
-            labels: Default::default(),
-            uses_left: 1,
-            expires_at: Timestamp(100),
-            revoked_at: None,
-            replaces: None,
-        };
-        let check = |token: PresentedToken, again, now, expected: &str| {
-            let found = usable(&token, again, Timestamp(now));
-            let found = found.err().map(|e| e.to_string()).unwrap_or_default();
-            assert!(found.contains(expected) && found.is_empty() == expected.is_empty(), "{found}");
-        };
-        let used = PresentedToken { uses_left: 0, ..good.clone() };
-        let revoked = PresentedToken { revoked_at: Some(Timestamp(5)), ..good.clone() };
-        check(good.clone(), false, 99, "");
-        check(good, false, 100, "expired at 1970-01-01T00:00:00.0001Z");
-        check(used.clone(), false, 1, "used up");
-        check(used.clone(), true, 1, "");
-        check(used, true, 100, "expired");
-        check(revoked, true, 1, "was revoked at 1970-01-01T00:00:00.000005Z");
     }
 }

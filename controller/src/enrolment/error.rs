@@ -5,6 +5,7 @@ use tonic::Status;
 
 use super::challenge::ChallengeError;
 use crate::ca::CaError;
+use crate::ca::factory::FactoryError;
 use crate::store::StoreError;
 use crate::tenancy::{Closed, book};
 use crate::vault::VaultError;
@@ -60,6 +61,41 @@ pub enum EnrolmentError {
          token (edgeformer device replace)"
     )]
     Replaced(String),
+    /// No tenant lets devices ask under this id.
+    #[error(
+        "no tenant lets devices ask under this enrolment id: check it (edgeformer enrolment open prints it)"
+    )]
+    DoorUnknown,
+    /// Too many devices ask.
+    #[error(
+        "too many devices ask to be let in, here or from this address: have an operator decide about \
+         those that wait (edgeformer enrolment requests), then try again"
+    )]
+    TooManyRequests,
+    /// The approval was used by somebody else, or its time is over.
+    #[error("the approval of this request is over: ask again")]
+    RequestGone,
+    /// No registered manufacturer vouches for the certificate.
+    #[error(
+        "the factory certificate comes from no manufacturer that this tenant has registered, or is not \
+         valid now (edgeformer claim-ca list)"
+    )]
+    ClaimUnknown,
+    /// It let a device in before.
+    #[error(
+        "factory certificate {0} let a device in before: have an operator release it (edgeformer \
+         claim-ca release)"
+    )]
+    ClaimUsed(String),
+    /// Its serial number is kept out.
+    #[error("factory certificate {0} is revoked (edgeformer claim-ca revoke)")]
+    ClaimRevoked(String),
+    /// None of its names is let in.
+    #[error("the factory certificate is for {0:?}, which its manufacturer is not let in for")]
+    ClaimName(String),
+    /// The proof of the factory key is no good.
+    #[error(transparent)]
+    Claim(FactoryError),
     /// The tenant is suspended or deleted.
     #[error(transparent)]
     Tenant(#[from] Closed),
@@ -103,6 +139,12 @@ impl From<EnrolmentError> for Status {
             E::Request(_) | E::TokenText(_) | E::Ca(CaError::Request(_)) => {
                 Status::invalid_argument(message)
             }
+            E::DoorUnknown | E::ClaimUnknown | E::Claim(_) => Status::unauthenticated(message),
+            E::ClaimUsed(_) | E::ClaimRevoked(_) | E::ClaimName(_) => {
+                Status::permission_denied(message)
+            }
+            E::TooManyRequests => Status::unavailable(message),
+            E::RequestGone => Status::aborted(message),
             E::TokenUnknown | E::Proof | E::Challenge(_) => Status::unauthenticated(message),
             E::TokenUsedUp
             | E::Replaced(_)

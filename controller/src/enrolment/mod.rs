@@ -3,13 +3,16 @@
 //! Nothing here trusts the connection. Enrol is authenticated by a token, Renew by a proof of the
 //! enrolled key; neither ever needs a client certificate.
 
+mod apply;
 pub mod challenge;
+mod claim;
 mod enrol;
 mod error;
 mod renew;
 mod request;
+mod way;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,6 +114,27 @@ impl Enrolment for EnrolmentService {
         Ok(Response::new(self.0.enrol(&token, applicant, &source).await?))
     }
 
+    async fn apply(
+        &self,
+        request: Request<v1::ApplyRequest>,
+    ) -> Result<Response<v1::ApplyResponse>, Status> {
+        let (source, address) = (source(&request), address(&request));
+        let mut message = request.into_inner();
+        let id = std::mem::take(&mut message.enrolment_id);
+        let applicant = request::parse_apply(message)?;
+        Ok(Response::new(self.0.apply(&id, applicant, &source, address).await?))
+    }
+
+    async fn claim(
+        &self,
+        request: Request<v1::ClaimRequest>,
+    ) -> Result<Response<v1::EnrolResponse>, Status> {
+        let source = source(&request);
+        let mut message = request.into_inner();
+        let applicant = request::parse_claim(&mut message)?;
+        Ok(Response::new(self.0.claim(&message, applicant, &source).await?))
+    }
+
     async fn challenge(
         &self,
         request: Request<v1::ChallengeRequest>,
@@ -132,6 +156,10 @@ impl Enrolment for EnrolmentService {
         let device: DeviceId = request::parse_id(&message.device_id)?;
         Ok(Response::new(self.0.renew(tenant, device, &message, &source).await?))
     }
+}
+
+fn address<T>(request: &Request<T>) -> Option<IpAddr> {
+    request.extensions().get::<Arc<Peer>>().map(|peer| peer.address.ip())
 }
 
 fn source<T>(request: &Request<T>) -> String {

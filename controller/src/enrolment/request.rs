@@ -36,6 +36,31 @@ pub(super) struct Applicant {
 pub(super) fn parse_enrol(message: v1::EnrolRequest) -> Result<(Token, Applicant), EnrolmentError> {
     check_protocol(message.protocol)?;
     let token = Token::parse(Kind::Enrolment, &message.token)?;
+    Ok((token, applicant(message)?))
+}
+
+/// Reads an Apply request.
+pub(super) fn parse_apply(message: v1::ApplyRequest) -> Result<Applicant, EnrolmentError> {
+    let v1::ApplyRequest { csr_der, hpke_public, name, labels, facts, protocol, .. } = message;
+    let token = String::new();
+    applicant(v1::EnrolRequest { token, csr_der, hpke_public, name, labels, facts, protocol })
+}
+
+/// Reads who asks out of a Claim request; the rest of it is proof.
+pub(super) fn parse_claim(message: &mut v1::ClaimRequest) -> Result<Applicant, EnrolmentError> {
+    applicant(v1::EnrolRequest {
+        token: String::new(),
+        csr_der: message.csr_der.clone(),
+        hpke_public: message.hpke_public.clone(),
+        name: std::mem::take(&mut message.name),
+        labels: std::mem::take(&mut message.labels),
+        facts: message.facts.take(),
+        protocol: message.protocol,
+    })
+}
+
+fn applicant(message: v1::EnrolRequest) -> Result<Applicant, EnrolmentError> {
+    check_protocol(message.protocol)?;
     let spki = ca::verify_csr(&message.csr_der)?;
     check_hpke_public(&message.hpke_public)?;
     let facts = Facts::from_wire(message.facts.unwrap_or_default());
@@ -43,16 +68,13 @@ pub(super) fn parse_enrol(message: v1::EnrolRequest) -> Result<(Token, Applicant
         .into_iter()
         .find(|name| !name.is_empty())
         .map(|name| clip(name, MAX_NAME_CHARS));
-    Ok((
-        token,
-        Applicant {
-            spki,
-            hpke_public: message.hpke_public.to_vec(),
-            name,
-            labels: check_labels(message.labels)?,
-            facts,
-        },
-    ))
+    Ok(Applicant {
+        spki,
+        hpke_public: message.hpke_public.to_vec(),
+        name,
+        labels: check_labels(message.labels)?,
+        facts,
+    })
 }
 
 /// Refuses a peer more than one protocol version away.

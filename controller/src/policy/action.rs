@@ -114,7 +114,10 @@ impl Action {
             | Self::DeviceReplace => About::Device,
             Self::RolloutCreate | Self::RolloutAbort | Self::RolloutRollback => About::Rollout,
             Self::VersionPublish => About::Version,
-            Self::EnrolmentTokenCreate => About::EnrolmentToken,
+            Self::EnrolmentTokenCreate
+            | Self::EnrolmentRequestApprove
+            | Self::EnrolmentRequestReject
+            | Self::ClaimCaCreate => About::EnrolmentToken,
             _ if self.group() == Group::Installation => About::Installation,
             _ => About::Tenant,
         }
@@ -225,6 +228,24 @@ actions! {
     EnrolmentTokenList = "enrolment_token:list", Write;
     /// Revokes an enrolment token.
     EnrolmentTokenRevoke = "enrolment_token:revoke", Write;
+    /// Says whether devices without a token may ask to be let in.
+    EnrolmentDoorUpdate = "enrolment_door:update", Write;
+    /// Looks at devices that ask.
+    EnrolmentRequestRead = "enrolment_request:read", Read;
+    /// Lets a device in that asks.
+    EnrolmentRequestApprove = "enrolment_request:approve", Write;
+    /// Keeps a device out that asks.
+    EnrolmentRequestReject = "enrolment_request:reject", Write;
+    /// A device asked to be let in.
+    EnrolmentRequestCreate = "enrolment_request:create", Internal;
+    /// Has a manufacturer's certificates let devices in.
+    ClaimCaCreate = "claim_ca:create", Write;
+    /// Looks at manufacturers whose certificates let devices in.
+    ClaimCaRead = "claim_ca:read", Read;
+    /// Keeps factory certificates out, or lets them in again.
+    ClaimCaUpdate = "claim_ca:update", Write;
+    /// Lets nobody in by a manufacturer any more.
+    ClaimCaDelete = "claim_ca:delete", Write;
     /// Lists and shows devices.
     DeviceRead = "device:read", Read;
     /// Renames or relabels a device.

@@ -1,5 +1,8 @@
 //! Trading a token for a place in the fleet, and what a device may prove itself with afterwards.
 
+pub mod claim_cas;
+pub mod requests;
+
 use std::collections::BTreeMap;
 
 use edgeformer_proto::ids::{DeviceId, TenantId, TokenId};
@@ -98,8 +101,8 @@ pub struct NewDevice {
     pub public_key: Vec<u8>,
     /// HPKE public key, 65 bytes.
     pub hpke_public: Vec<u8>,
-    /// The token that let it in.
-    pub token: TokenId,
+    /// What let it in: a token's id, or a word and what it names.
+    pub credential: String,
     /// End of its certificate.
     pub cert_expires_at_us: i64,
 }
@@ -123,7 +126,7 @@ pub async fn insert_device(
     .bind(to_json(&device.facts))
     .bind(device.public_key.clone())
     .bind(device.hpke_public.clone())
-    .bind(device.token.to_string())
+    .bind(device.credential.clone())
     .bind(device.cert_expires_at_us)
     .bind(now.0)
     .execute(write.db())

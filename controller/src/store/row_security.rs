@@ -165,6 +165,7 @@ fn wall(table: &str, has_tenant: bool) -> Result<String, StoreError> {
         "api_tokens" | "enrolment_tokens" => &["secret_sha256"],
         // The one before the newest too: presenting it ends the log-in.
         "login_sessions" => &["secret_sha256", "previous_sha256"],
+        "enrolment_doors" => &["public_sha256"],
         "device_logins" => &["device_sha256", "user_code_sha256"],
         _ => &[],
     };

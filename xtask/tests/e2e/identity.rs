@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 use xtask::stack::{Agent, AgentOptions, Fleet, slot_of, wait_for};
@@ -137,4 +138,27 @@ fn new_hardware_takes_the_place_of_a_broken_device() {
     let old = fleet.device(&broken).unwrap();
     assert_eq!((&old["state"], &old["replaced_by"]), (&"revoked".into(), &taken["id"]));
     assert_eq!(slot_of(&fleet.device(id).unwrap(), MODEL)["serving_version"], "1.0.0");
+}
+
+#[test]
+fn a_device_without_a_token_shows_its_key_and_waits_for_an_operator() {
+    let fleet = fleet();
+    let door = fleet.tenant.json(&["enrolment", "open"]).unwrap();
+    let state_dir = fleet.path().join("asker");
+    let mut ask = Command::new(fleet.binaries().agent());
+    ask.args(["enroll", "--controller", fleet.controller.device_url(), "--ca"]);
+    ask.arg(fleet.controller.ca()).args(["--request", "--name", "asker", "--enrolment-id"]);
+    ask.arg(door["enrolment_id"].as_str().unwrap()).arg("--state-dir").arg(&state_dir);
+    let asking = std::thread::spawn(move || xtask::shell::output(&mut ask));
+    let request = wait_for("the device to ask", LIMIT, || {
+        Ok(fleet.tenant.items(&["enrolment", "requests"])?.into_iter().next())
+    })
+    .unwrap();
+    let id = request["id"].as_str().unwrap();
+    fleet.tenant.run(&["enrolment", "approve", id, "--label", "site=oslo", "--yes"]).unwrap();
+    let said = asking.join().unwrap().unwrap();
+    let shown = format!("key {}", request["fingerprint"].as_str().unwrap());
+    assert!(said.contains(&shown), "{shown} is not in: {said}");
+    let device = fleet.device("asker").unwrap();
+    assert_eq!((&device["state"], &device["labels"]["site"]), (&"enrolled".into(), &"oslo".into()));
 }

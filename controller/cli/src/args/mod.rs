@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod account;
+pub mod arrivals;
 pub mod evidence;
 pub mod fleet;
 pub mod identity;
@@ -115,6 +116,12 @@ pub enum Command {
     /// Tokens that let new devices enrol
     #[command(subcommand)]
     EnrolmentToken(access::EnrolmentToken),
+    /// Devices that ask to be let in, without a token
+    #[command(subcommand)]
+    Enrolment(arrivals::Enrolment),
+    /// Manufacturers whose certificates let devices in
+    #[command(subcommand)]
+    ClaimCa(arrivals::ClaimCa),
     /// Who may do what, and the tenant's own policies
     #[command(subcommand)]
     Access(policy::Access),

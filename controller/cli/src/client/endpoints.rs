@@ -149,6 +149,22 @@ endpoints! {
     REVOKE_ENROLMENT_TOKEN: DELETE "/enrolment-tokens/{id}" []
         Nothing => Nothing, "revoke the enrolment token";
 
+    OPEN_DOOR: PUT "/enrolment/door" [] Nothing => EnrolmentDoor, "let devices ask";
+    CLOSE_DOOR: DELETE "/enrolment/door" [] Nothing => Nothing, "let no device ask";
+    LIST_REQUESTS: GET "/enrolment/requests" ["limit", "cursor"]
+        Nothing => Page<EnrolmentRequest>, "list enrolment requests";
+    APPROVE_REQUEST: POST "/enrolment/requests/{id}/approve" []
+        EnrolmentApproval => EnrolmentRequest, "approve the request";
+    REJECT_REQUEST: POST "/enrolment/requests/{id}/reject" []
+        EnrolmentRejection => EnrolmentRequest, "reject the request";
+    ADD_CLAIM_CA: POST "/claim-cas" [] ClaimCaRequest => ClaimCa, "add the claim CA";
+    LIST_CLAIM_CAS: GET "/claim-cas" [] Nothing => Whole<ClaimCa>, "list claim CAs";
+    REMOVE_CLAIM_CA: DELETE "/claim-cas/{id}" [] Nothing => Nothing, "remove the claim CA";
+    REVOKE_SERIAL: POST "/claim-cas/{id}/revoke" []
+        FactorySerial => ClaimCa, "revoke the factory certificate";
+    RELEASE_SERIAL: POST "/claim-cas/{id}/release" []
+        FactorySerial => ClaimCa, "release the factory certificate";
+
     LIST_DEVICES: GET "/devices" ["limit", "cursor", "label", "name"]
         Nothing => Page<Device>, "list devices";
     GET_DEVICE: GET "/devices/{id}" [] Nothing => Device, "read the device";

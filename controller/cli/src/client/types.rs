@@ -6,6 +6,7 @@
 
 mod access;
 mod account;
+mod arrivals;
 mod audit;
 mod evidence;
 mod identity;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use access::*;
 pub use account::*;
+pub use arrivals::*;
 pub use audit::*;
 pub use evidence::*;
 pub use identity::*;

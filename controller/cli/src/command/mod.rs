@@ -3,6 +3,7 @@
 
 mod access;
 mod account;
+mod arrivals;
 mod audit;
 mod bundle_files;
 mod compliance;
@@ -101,6 +102,8 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::ServiceAccount(command) => program::account(&context, command).await,
         Command::Group(command) => program::group(&context, command).await,
         Command::EnrolmentToken(command) => access::enrolment_token(&context, command).await,
+        Command::Enrolment(command) => arrivals::enrolment(&context, command).await,
+        Command::ClaimCa(command) => arrivals::claim_ca(&context, command).await,
         Command::Access(command) => policy::run(&context, command).await,
         Command::Approval(command) => policy::approval(&context, command).await,
         Command::User(command) => account::user(&context, command).await,

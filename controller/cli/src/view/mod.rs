@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod account;
+pub mod arrivals;
 pub mod compliance;
 pub mod device;
 pub mod human;

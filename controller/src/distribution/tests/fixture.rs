@@ -114,7 +114,7 @@ impl Fixture {
             facts: json!({}),
             public_key: id.as_bytes().to_vec(),
             hpke_public: private.public().to_bytes().to_vec(),
-            token: TokenId::new(),
+            credential: TokenId::new().to_string(),
             cert_expires_at_us: 0,
         };
         let mut write = self.app.store.write_observation(&self.scope(tenant)).await.unwrap();

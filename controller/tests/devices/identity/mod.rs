@@ -1,5 +1,6 @@
 //! The life of a device's identity, from both databases' point of view where it matters.
 
+mod arrivals;
 mod copies;
 mod decommission;
 mod replacement;

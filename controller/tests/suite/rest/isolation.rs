@@ -2,9 +2,13 @@
 
 use edgeformer_controller::api;
 use edgeformer_controller::audit::{checkpointer, sequencer};
+use edgeformer_controller::ca;
 use edgeformer_controller::clock::Clock;
+use edgeformer_controller::scope::TenantScope;
+use edgeformer_controller::store::enrolments::requests::{self, EnrolmentRequest, RequestState};
 use edgeformer_gguf::{TensorSpec, TensorType, Value as Meta, Writer};
 use edgeformer_proto::audit::note::{KeyKind, SignerKey};
+use edgeformer_proto::ids::EnrolmentRequestId;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -27,6 +31,8 @@ pub(super) struct Things {
     pub(super) provider: String,
     pub(super) sink: String,
     pub(super) rule: String,
+    pub(super) request: String,
+    pub(super) claim_ca: String,
 }
 
 const MODEL: &str = "secret-model";
@@ -91,6 +97,9 @@ pub(super) async fn one_of_everything(rest: &Rest, tenant: &str, admin: &str) ->
     let person = rest.post(admin, "/api/v1/scim/v2/Users", resource).await.text("id");
     let resource = json!({"displayName": "secret-people", "members": [{"value": person}]});
     let people = rest.post(admin, "/api/v1/scim/v2/Groups", resource).await.text("id");
+    let request = asking(rest, tenant, "secret-asker").await;
+    let body = json!({"name": "secret-maker", "certificate": rcgen_ca()});
+    let claim_ca = rest.post(admin, "/api/v1/claim-cas", body).await.text("id");
     Things {
         token,
         enrolment_token,
@@ -106,7 +115,42 @@ pub(super) async fn one_of_everything(rest: &Rest, tenant: &str, admin: &str) ->
         provider,
         sink,
         rule,
+        request,
+        claim_ca,
     }
+}
+
+/// A manufacturer's CA, in PEM.
+pub(super) fn rcgen_ca() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let made = ca::create_root("maker", i64::try_from(now.as_micros()).unwrap()).unwrap();
+    edgeformer_controller::config::pem("CERTIFICATE", &made.cert_der)
+}
+
+/// A device that asks to be let in.
+pub(super) async fn asking(rest: &Rest, tenant: &str, name: &str) -> String {
+    let scope = TenantScope::system(tenant.parse().unwrap(), "test");
+    let now = rest.clock.now();
+    let request = EnrolmentRequest {
+        id: EnrolmentRequestId::new(),
+        public_key: name.as_bytes().to_vec(),
+        fingerprint: name.to_owned(),
+        name: name.to_owned(),
+        labels: Default::default(),
+        facts: json!({}),
+        address: String::new(),
+        state: RequestState::Waiting,
+        given_name: String::new(),
+        given_labels: Default::default(),
+        reason: String::new(),
+        device: None,
+        created_at: now,
+        expires_at: now.plus(std::time::Duration::from_secs(3600)),
+    };
+    let mut write = rest.app.store.write_observation(&scope).await.unwrap();
+    requests::insert(&mut write, &request).await.unwrap();
+    write.commit(now).await.unwrap();
+    request.id.to_string()
 }
 
 impl Things {
@@ -127,6 +171,8 @@ impl Things {
             let id = match path.split('/').nth(3).unwrap() {
                 "tokens" => &self.token,
                 "enrolment-tokens" => &self.enrolment_token,
+                "enrolment" => &self.request,
+                "claim-cas" => &self.claim_ca,
                 "devices" => &self.device,
                 "rollouts" => &self.rollout,
                 "approvals" => &self.approval,
@@ -183,6 +229,7 @@ async fn call(rest: &Rest, token: &str, method: &Method, path: &str) -> Answer {
         _ if path.ends_with("/trust") => {
             Some(r#"{"issuer": "https://a.b", "audience": "x", "conditions": {"sub": "x"}}"#)
         }
+        _ if path.contains("/claim-cas/") => Some(r#"{"serial": "0a"}"#),
         _ if path.ends_with("/signatures") => Some(r#"{"meaning": "reviewed"}"#),
         _ => Some("{}"),
     };
@@ -215,6 +262,8 @@ async fn every_route_hides_another_tenants_things() {
             .replace(&things.approval, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
             .replace(&things.rule, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
             .replace(&things.provider, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
+            .replace(&things.request, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
+            .replace(&things.claim_ca, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
             .replace(&things.token, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
             .replace(&things.enrolment_token, "01a205d4-02c0-7092-a95b-4f862b0ac47f")
             .replace(MODEL, "no-such-model");
@@ -222,7 +271,9 @@ async fn every_route_hides_another_tenants_things() {
         let codes = (&answer.body["code"], &absent.body["code"]);
         assert_eq!(codes.0, codes.1, "{method} {path} tells them apart");
         let own = call(&rest, &owner, method, path).await;
-        assert_ne!(own.status, 404, "{method} {path} of its owner: {own:?}");
+        // No such serial number let a device in.
+        let of_serial = path.ends_with("/release") && path.contains("/claim-cas/");
+        assert!(own.status != 404 || of_serial, "{method} {path} of its owner: {own:?}");
     }
     for list in [
         "devices",
@@ -237,6 +288,8 @@ async fn every_route_hides_another_tenants_things() {
         "approvals",
         "users",
         "identity-providers",
+        "enrolment/requests",
+        "claim-cas",
     ] {
         let answer = rest.get(&stranger, &format!("/api/v1/{list}")).await;
         assert_eq!(answer.status, 200, "{answer:?}");

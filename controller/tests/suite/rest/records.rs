@@ -11,7 +11,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::access;
-use super::isolation::{Things, model_file, one_of_everything};
+use super::isolation::{Things, asking, model_file, one_of_everything, rcgen_ca};
 use crate::support::rest::{Answer, Rest};
 
 /// Changing actions that one caller alone cannot do, and the tests that look at their records.
@@ -196,6 +196,19 @@ async fn on_the_fleet(owner: &mut Caller<'_>, things: &Things) {
     let made = owner.does(A::EnrolmentTokenCreate, post(), "enrolment-tokens", json!({})).await;
     let path = format!("enrolment-tokens/{}", made.text("id"));
     owner.does(A::EnrolmentTokenRevoke, delete(), &path, Value::Null).await;
+    owner.does(A::EnrolmentDoorUpdate, put(), "enrolment/door", Value::Null).await;
+    let tenant = owner.rest.get(&owner.token, "/api/v1/whoami").await.text("tenant_id");
+    let path = format!("enrolment/requests/{}/approve", things.request);
+    owner.does(A::EnrolmentRequestApprove, post(), &path, json!({})).await;
+    let other = asking(owner.rest, &tenant, "another").await;
+    let path = format!("enrolment/requests/{other}/reject");
+    owner.does(A::EnrolmentRequestReject, post(), &path, json!({})).await;
+    let made = json!({"name": "m", "certificate": rcgen_ca()});
+    let ca = owner.does(A::ClaimCaCreate, post(), "claim-cas", made).await.text("id");
+    let path = format!("claim-cas/{ca}");
+    let serial = json!({"serial": "0a"});
+    owner.does(A::ClaimCaUpdate, post(), &format!("{path}/revoke"), serial).await;
+    owner.does(A::ClaimCaDelete, delete(), &path, Value::Null).await;
     let rollout = format!("rollouts/{}/abort", things.rollout);
     owner.does(A::RolloutAbort, post(), &rollout, Value::Null).await;
     let path = "models/new-model/versions/1.0.0/payload";
@@ -205,7 +218,6 @@ async fn on_the_fleet(owner: &mut Caller<'_>, things: &Things) {
     let device = format!("devices/{}", things.device);
     owner.does(A::DeviceUpdate, patch(), &device, json!({"labels": {"site": "here"}})).await;
     owner.does(A::DeviceReplace, post(), &format!("{device}/replace"), json!({})).await;
-    let tenant = owner.rest.get(&owner.token, "/api/v1/whoami").await.text("tenant_id");
     quarantine(owner.rest, &tenant, &things.device).await;
     owner.does(A::DeviceRelease, post(), &format!("{device}/release"), Value::Null).await;
     owner.does(A::DeviceDecommission, post(), &format!("{device}/decommission"), json!({})).await;

@@ -20,7 +20,7 @@ pub(super) async fn device(rest: &Rest, tenant: &str, name: &str) -> String {
         facts: json!({"os": "linux"}),
         public_key: name.as_bytes().to_vec(),
         hpke_public: vec![4; 65],
-        token: TokenId::new(),
+        credential: TokenId::new().to_string(),
         cert_expires_at_us: now.0,
     };
     let mut write = rest.app.store.write_observation(&scope).await.unwrap();

@@ -20,7 +20,7 @@ async fn enrol(db: &Db, scope: &TenantScope, name: &str, with: &[(&str, &str)]) 
         facts: serde_json::json!({"os": "linux", "cpus": 4}),
         public_key: name.as_bytes().to_vec(),
         hpke_public: vec![4; 65],
-        token: TokenId::new(),
+        credential: TokenId::new().to_string(),
         cert_expires_at_us: db.now().0,
     };
     let mut write = db.store.write_observation(scope).await.unwrap();

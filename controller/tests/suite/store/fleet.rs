@@ -30,7 +30,7 @@ async fn device(db: &Db, scope: &TenantScope, name: &str) -> DeviceId {
         facts: serde_json::json!({"memory_bytes": 1000}),
         public_key: name.as_bytes().to_vec(),
         hpke_public: vec![4; 65],
-        token: TokenId::new(),
+        credential: TokenId::new().to_string(),
         cert_expires_at_us: db.now().0,
     };
     let mut write = db.store.write_observation(scope).await.unwrap();
@@ -180,7 +180,7 @@ on_both_databases! {
             facts: serde_json::json!({}),
             public_key: b"one".to_vec(),
             hpke_public: vec![],
-            token: TokenId::new(),
+            credential: TokenId::new().to_string(),
             cert_expires_at_us: 0,
         };
         let error = enrolments::insert_device(&mut write, &twin, db.now()).await.unwrap_err();
