@@ -36,6 +36,8 @@ pub struct Nudges {
     pub witnesses: Notify,
     /// A log has records that sinks may get.
     pub sinks: Notify,
+    /// Something to be signed was published.
+    pub trust: Notify,
     /// Something that rollouts depend on changed.
     pub rollouts: Notify,
     /// A device's desired state or standing changed.
@@ -48,6 +50,7 @@ impl Default for Nudges {
             audit: Notify::new(),
             witnesses: Notify::new(),
             sinks: Notify::new(),
+            trust: Notify::new(),
             rollouts: Notify::new(),
             devices: broadcast::channel(DEVICE_NUDGES).0,
         }

@@ -41,4 +41,5 @@ pub mod session;
 pub mod store;
 pub mod telemetry;
 pub mod tenancy;
+pub mod trust;
 pub mod vault;

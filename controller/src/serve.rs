@@ -34,7 +34,7 @@ use crate::store::installation::Installation;
 use crate::store::{Store, StoreError, installation};
 use crate::telemetry::service::Metrics;
 use crate::vault::{SecretKind, Vault, VaultError};
-use crate::{api, audit, ca, device_listener, housekeeping, listener};
+use crate::{api, audit, ca, device_listener, housekeeping, listener, trust};
 
 /// Listeners drain within ten seconds by themselves; what has not ended then is cut off.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
@@ -188,6 +188,7 @@ pub async fn serve(settings: &Settings) -> Result<(), ServeError> {
     background.spawn(audit::sinks::run(app.clone()));
     app.set_audit_limits(settings.audit_limits);
     background.spawn(audit::capacity::run(app.clone(), settings.dir.path().to_owned()));
+    background.spawn(trust::run(app.clone()));
     background.spawn(housekeeping::run(app.clone()));
     background.spawn(identity.run(app.clone()));
     let mut draining = JoinSet::new();

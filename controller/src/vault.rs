@@ -78,6 +78,8 @@ pub enum SecretKind {
     Answer,
     /// What the controller proves itself with to an OpenID provider.
     ClientSecret,
+    /// Private key of a role of a tenant's TUF repository (PKCS#8).
+    TrustKey,
     /// What an OpenID provider said at a log-in: it is shown to it again at the log-out.
     IdToken,
 }
@@ -97,6 +99,7 @@ impl fmt::Display for SecretKind {
             Self::SinkKey => "sink key",
             Self::Answer => "stored answer",
             Self::ClientSecret => "client secret",
+            Self::TrustKey => "trust repository key",
             Self::IdToken => "ID token",
         })
     }

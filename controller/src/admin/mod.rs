@@ -24,4 +24,5 @@ pub mod telemetry;
 pub mod tenant_lifecycle;
 pub mod tenants;
 pub mod tokens;
+pub mod trust;
 pub mod validate;

@@ -56,6 +56,7 @@ pub async fn create(
     audit_log::enqueue(&mut write, intent(), Outcome::Success, now).await?;
     write.leave(scope).await?.commit(now).await?;
     app.nudges.audit.notify_one();
+    app.nudges.trust.notify_one();
     let standing =
         Standing { name: tenant.name, lifecycle: Lifecycle::Active, limits: Limits::default() };
     Ok((TenantSummary { id: tenant.id, standing, created_at: now }, secret))

@@ -47,6 +47,7 @@ pub mod telemetry;
 mod tenant_lifecycle;
 pub mod tenants;
 pub mod tokens;
+mod trust;
 mod users;
 
 use axum::extract::DefaultBodyLimit;
@@ -95,6 +96,7 @@ fn routes() -> Routes {
         .merge(privacy::routes())
         .merge(installation_audit::routes())
         .merge(models::routes())
+        .merge(trust::routes())
         .merge(policies::routes())
         .merge(access::routes())
         .merge(approvals::routes())

@@ -407,6 +407,7 @@ async fn insert(
     versions::insert(&mut write, model, &version).await?;
     write.commit(version.created_at).await?;
     app.nudges.audit.notify_one();
+    app.nudges.trust.notify_one();
     Ok(version)
 }
 

@@ -260,6 +260,10 @@ actions! {
     DeviceReplace = "device:replace", Write;
     /// Lists and shows models and versions.
     ModelRead = "model:read", Read;
+    /// Reads the trust repository: who signs, and what is released.
+    TrustRead = "trust:read", Read;
+    /// The controller signed what is released.
+    TrustSign = "trust:sign", Internal;
     /// Publishes a version.
     VersionPublish = "version:publish", Write;
     /// Asks what a rollout would do.

@@ -42,6 +42,7 @@ pub mod telemetry;
 pub mod tenant_rows;
 pub mod tenants;
 pub mod transaction;
+pub mod trust;
 mod turns;
 pub mod user_identities;
 pub mod users;

@@ -170,6 +170,67 @@ pub async fn insert(
     Ok(())
 }
 
+/// A version as the trust repository lists it.
+#[derive(Debug, Clone)]
+pub struct Released {
+    /// Its id.
+    pub id: VersionId,
+    /// Its model's name.
+    pub model: ModelName,
+    /// Semantic version.
+    pub version: Version,
+    /// Length of the signed manifest.
+    pub manifest_bytes: u64,
+    /// Its SHA-256.
+    pub manifest_sha256: Digest,
+}
+
+/// How many versions there are.
+pub async fn count(conn: &mut Conn<TenantScope>) -> Result<u64, StoreError> {
+    let tenant = conn.key();
+    let (count,): (i64,) =
+        sqlx::query_as("SELECT CAST(count(*) AS BIGINT) FROM versions WHERE tenant_id = $1")
+            .bind(tenant)
+            .fetch_one(conn.db())
+            .await
+            .map_err(StoreError::doing("counting versions"))?;
+    Ok(count.unsigned_abs())
+}
+
+/// All versions of all models.
+pub async fn released(conn: &mut Conn<TenantScope>) -> Result<Vec<Released>, StoreError> {
+    const TABLE: &str = "versions";
+    let tenant = conn.key();
+    let rows = sqlx::query(
+        "SELECT v.id, m.name AS model, v.version, v.manifest_sha256, \
+         CAST(length(v.manifest_envelope) AS BIGINT) AS manifest_bytes \
+         FROM versions v JOIN models m ON m.tenant_id = v.tenant_id AND m.id = v.model_id \
+         WHERE v.tenant_id = $1 ORDER BY v.id",
+    )
+    .bind(tenant)
+    .fetch_all(conn.db())
+    .await
+    .map_err(StoreError::doing("listing what is released"))?;
+    rows.iter()
+        .map(|row| {
+            let id: String = row.get("id");
+            let hash: Vec<u8> = row.get("manifest_sha256");
+            let hash = Digest::try_from(hash.as_slice()).map_err(|error| StoreError::Damaged {
+                table: TABLE,
+                id: id.clone(),
+                what: format!("manifest_sha256: {error}"),
+            })?;
+            Ok(Released {
+                model: parse_id(TABLE, &row.get::<String, _>("model"))?,
+                version: parse_id(TABLE, &row.get::<String, _>("version"))?,
+                manifest_bytes: row.get::<i64, _>("manifest_bytes").unsigned_abs(),
+                manifest_sha256: hash,
+                id: parse_id(TABLE, &id)?,
+            })
+        })
+        .collect()
+}
+
 /// A version by its id.
 pub async fn get(
     conn: &mut Conn<TenantScope>,

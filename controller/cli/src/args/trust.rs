@@ -156,6 +156,14 @@ Examples:
         #[command(flatten)]
         with: SignWith,
     },
+    /// Show the controller's repository: who signs what is released, and until when it is believed
+    #[command(after_help = "\
+Devices, and any client of The Update Framework, read it below /api/v1/trust.
+
+Examples:
+  edgeformer trust show
+  edgeformer trust show -o json | jq '.roles[] | {role, expires_at}'")]
+    Show,
     /// Show versions, ends of validity, keys, and who has yet to sign
     #[command(after_help = "\
 Examples:

@@ -198,6 +198,7 @@ endpoints! {
     LIST_AUDIT: GET "/audit" ["limit", "cursor"] Nothing => Page<AuditRecord>, "read the audit log";
     EXPORT_AUDIT: GET "/audit/export" ["format", "from", "follow"]
         Nothing => TextStream, "export the audit log";
+    TRUST: GET "/trust" [] Nothing => TrustRepository, "read the trust repository";
     AUDIT_KEY: GET "/audit/key" [] Nothing => AuditKey, "read the key of the audit log";
     AUDIT_CHECKPOINT: GET "/audit/checkpoint" ["cosignatures"]
         Nothing => TextStream, "read the checkpoint";

@@ -351,6 +351,24 @@ pub struct Actor {
     pub name: Option<String>,
 }
 
+/// The trust repository.
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct TrustRepository {
+    pub roles: Vec<TrustRole>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+pub struct TrustRole {
+    pub role: String,
+    pub version: u64,
+    pub expires_at: String,
+    pub key_ids: Vec<String>,
+    pub threshold: u32,
+    pub managed: bool,
+}
+
 /// The public key of the log.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]

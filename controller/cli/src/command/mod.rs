@@ -30,6 +30,7 @@ use clap::CommandFactory as _;
 
 use crate::args::account::Account;
 use crate::args::evidence::Compliance;
+use crate::args::trust::Trust;
 use crate::args::{Cli, Command};
 use crate::client::Client;
 use crate::config;
@@ -56,7 +57,9 @@ impl Context {
 pub async fn run(cli: Cli) -> Result<Exit, Failure> {
     let screen = Screen::new(cli.output);
     let cli = match cli.command {
-        Command::Trust(command) => return trust::run(&screen, command).await,
+        Command::Trust(command) if !matches!(command, Trust::Show) => {
+            return trust::run(&screen, command).await;
+        }
         command => Cli { command, ..cli },
     };
     match &cli.command {
@@ -116,9 +119,8 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Compliance(command) => compliance::run(&context, command).await,
         Command::Privacy(command) => privacy::run(&context, command).await,
         Command::Telemetry(command) => report::telemetry(&context, command).await,
-        Command::Completion { .. } | Command::Login(_) | Command::Logout | Command::Trust(_) => {
-            Ok(Exit::Done)
-        }
+        Command::Trust(_) => trust::show(&context).await.map(|()| Exit::Done),
+        Command::Completion { .. } | Command::Login(_) | Command::Logout => Ok(Exit::Done),
     }
 }
 

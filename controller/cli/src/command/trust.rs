@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use edgeformer_proto::tuf::{Key, KeyKind, Signed, Signer as _, TopLevel};
 use zeroize::Zeroizing;
 
-use super::{consent, login};
+use super::{Context, consent, login};
 use crate::args::trust::{Kind, Role, SignWith, Trust, Validity};
+use crate::client::endpoints::TRUST;
 use crate::failure::{Exit, Failure};
 use crate::screen::{Screen, print};
 use crate::trust::{
@@ -47,6 +48,8 @@ pub async fn run(screen: &Screen, command: Trust) -> Result<Exit, Failure> {
             rotate(screen, &folder, edit, validity)?;
         }
         Trust::Sign { folder, with } => return sign(screen, &folder, with).await,
+        // Asked of a controller, which whoever calls this has not.
+        Trust::Show => {}
         Trust::Status { folder } => {
             let state = Folder::new(&folder).read()?;
             match screen.is_json() {
@@ -56,6 +59,16 @@ pub async fn run(screen: &Screen, command: Trust) -> Result<Exit, Failure> {
         }
     }
     Ok(Exit::Done)
+}
+
+/// Shows the controller's repository.
+///
+/// # Errors
+/// The failure to be shown.
+pub async fn show(context: &Context) -> Result<(), Failure> {
+    let found = context.client.call(&TRUST).send().await?;
+    context.screen.one(&found, |found| view::trust::repository(found, context.style()));
+    Ok(())
 }
 
 fn expires_s(screen: &Screen, validity: Validity) -> i64 {

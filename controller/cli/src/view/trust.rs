@@ -5,7 +5,9 @@ use std::path::Path;
 use edgeformer_proto::tuf::{Key, Role as _, Signed, TopLevel, format_time};
 use serde_json::{Value, json as object};
 
+use super::human::relative;
 use super::{Style, fields, table};
+use crate::client::types::{TrustRepository, TrustRole};
 use crate::trust::{Need, State};
 
 pub fn key(key: &Key, private: &Path, public: &Path) -> String {
@@ -75,6 +77,35 @@ pub fn status(state: &State, style: Style) -> String {
     }
     parts.push(waiting(state));
     parts.join("\n")
+}
+
+/// The controller's repository.
+pub fn repository(found: &TrustRepository, style: Style) -> String {
+    if found.roles.is_empty() {
+        return "The repository is not made yet: the controller makes it within a minute."
+            .to_owned();
+    }
+    let row = |role: &TrustRole| {
+        let short = |id: &String| id.chars().take(12).collect::<String>();
+        let ids: Vec<String> = role.key_ids.iter().map(short).collect();
+        [
+            role.role.clone(),
+            role.version.to_string(),
+            relative(&role.expires_at, style.now),
+            if role.managed { "the controller" } else { "key holders" }.to_owned(),
+            format!("{} of {}", role.threshold, role.key_ids.len()),
+            ids.join(", "),
+        ]
+    };
+    let head = ["ROLE", ">VERSION", "BELIEVED", "SIGNED BY", "MUST SIGN", "KEYS"];
+    let mut text = table(style, head, found.roles.iter().map(row));
+    if found.roles.iter().any(|role| role.role == "targets" && role.managed) {
+        text.push_str(
+            "\nThe controller holds the keys of root and targets: whoever takes it over can release \
+             what devices run.",
+        );
+    }
+    text
 }
 
 pub fn json(state: &State) -> String {

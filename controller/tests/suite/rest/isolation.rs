@@ -185,7 +185,7 @@ impl Things {
                 "scim" if path.contains("/Users") => &self.person,
                 "scim" if path.contains("/Groups") => &self.people,
                 // What every tenant has under the same names.
-                "scim" => continue,
+                "scim" | "trust" => continue,
                 "models" | "access" => "",
                 // Before anybody is known; the tests of log-ins say so.
                 "login" => continue,

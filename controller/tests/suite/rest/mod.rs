@@ -25,6 +25,7 @@ mod retention;
 mod scim;
 mod sinks;
 mod tenants;
+mod trust;
 mod wall;
 mod witnesses;
 mod zero_bytes;

@@ -1,0 +1,273 @@
+//! Each tenant's TUF repository: says, with signatures that anybody can check, which versions the
+//! tenant released. The keys are made when they are first needed and lie wrapped in the store.
+//!
+//! `plan` decides what is to be signed; this module signs and keeps it. Idempotent: what another
+//! controller did meanwhile, the next run finds. It must never replace metadata that was served.
+
+pub mod plan;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use edgeformer_proto::ids::TenantId;
+use edgeformer_proto::tuf::{
+    FormError, Json, KeyKind, PrivateKey, Role, SignError, Signed, TargetFile, TopLevel,
+};
+use serde_json::json;
+
+use crate::app::App;
+use crate::audit::{Intent, Resource};
+use crate::clock::Timestamp;
+use crate::policy::Action;
+use crate::scope::{InstallationScope, Scope, TenantScope};
+use crate::store::trust::Stored;
+use crate::store::{Conn, StoreError, installation, tenants, trust, versions};
+use crate::vault::{SecretKind, VaultError};
+use plan::{Current, Make};
+
+/// How often it looks without being nudged: lives are counted in days.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// Metadata that has a successor is served for as long, to clients in the middle of a refresh.
+const KEEP_OLD: Duration = Duration::from_secs(24 * 3600);
+/// Tenants read at a time.
+const TENANTS_PER_PAGE: i64 = 200;
+const COMPONENT: &str = "trust-repository";
+
+/// Why a repository is not kept up.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A key does not open.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// A key cannot be made or used.
+    #[error("the key of the role {role:?}: {source}")]
+    Key {
+        /// Whose.
+        role: &'static str,
+        /// Why.
+        source: SignError,
+    },
+    /// Metadata is to be signed with a key that is not here.
+    #[error("the role {0:?} is to be signed, and its key is not held by the controller")]
+    NoKey(&'static str),
+    /// Stored metadata cannot be read.
+    #[error("stored metadata of the role {role:?} cannot be read: {source}")]
+    Metadata {
+        /// Whose.
+        role: &'static str,
+        /// Why.
+        source: FormError,
+    },
+}
+
+/// Runs until cancelled.
+pub async fn run(app: App) {
+    loop {
+        if let Err(error) = reconcile_all(&app).await {
+            tracing::error!(%error, "trust repositories are not kept up; trying again");
+        }
+        tokio::select! {
+            () = app.nudges.trust.notified() => {}
+            () = tokio::time::sleep(INTERVAL) => {}
+        }
+    }
+}
+
+/// Brings every tenant's repository up to date. One tenant's trouble does not stop the others.
+pub async fn reconcile_all(app: &App) -> Result<(), StoreError> {
+    let top = InstallationScope::system(COMPONENT);
+    let mut after: Option<TenantId> = None;
+    loop {
+        let page =
+            tenants::list(&mut *app.store.read(&top).await?, after, TENANTS_PER_PAGE).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = Some(last.id);
+        for tenant in page.iter().filter(|tenant| !tenant.standing.lifecycle.is_purging()) {
+            let scope = TenantScope::system(tenant.id, COMPONENT);
+            if let Err(error) = reconcile(app, &scope).await {
+                tracing::error!(%error, tenant = %tenant.id, "its trust repository is not kept up");
+            }
+        }
+    }
+}
+
+/// Brings one repository up to date. Returns what was signed, by role and version.
+pub async fn reconcile(
+    app: &App,
+    scope: &TenantScope,
+) -> Result<BTreeMap<&'static str, u64>, TrustError> {
+    let now = app.now();
+    let mut work = Work::load(app, scope, now).await?;
+    while let Some(make) = plan::next(&work.current, &work.published, work.floor, work.now_s) {
+        work.make(app, scope, make)?;
+    }
+    if work.made.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let versions: BTreeMap<_, _> =
+        work.made.iter().map(|(role, stored)| (role.name(), stored.version)).collect();
+    match work.keep(app, scope, &versions, now).await {
+        // Another controller was faster.
+        Err(error) if error.is_conflict() => Ok(BTreeMap::new()),
+        Err(error) => Err(error.into()),
+        Ok(()) => Ok(versions),
+    }
+}
+
+/// One run over one repository.
+struct Work {
+    current: Current,
+    published: BTreeMap<String, TargetFile>,
+    floor: u64,
+    now_s: i64,
+    keys: BTreeMap<TopLevel, PrivateKey>,
+    new_keys: Vec<(TopLevel, Vec<u8>)>,
+    made: Vec<(TopLevel, Stored)>,
+}
+
+impl Work {
+    async fn load(app: &App, scope: &TenantScope, now: Timestamp) -> Result<Self, TrustError> {
+        let mut read = app.store.read(scope).await?;
+        let current = Current {
+            root: newest(&mut read).await?,
+            targets: newest(&mut read).await?,
+            snapshot: newest(&mut read).await?,
+            timestamp: newest(&mut read).await?,
+        };
+        let published = published(&mut read, &current).await?;
+        let epoch = installation::epoch(&mut read).await?;
+        let mut keys = BTreeMap::new();
+        for role in TopLevel::ALL {
+            let Some(wrapped) = trust::key(&mut read, role).await? else { continue };
+            let pkcs8 = app.vault.unwrap(SecretKind::TrustKey, &key_id(scope, role), &wrapped)?;
+            keys.insert(role, PrivateKey::from_pkcs8(&pkcs8).map_err(wrong(role))?);
+        }
+        Ok(Self {
+            current,
+            published,
+            // The first epoch has no past that devices could know.
+            floor: if epoch > 1 { epoch } else { 0 },
+            now_s: now.0.div_euclid(1_000_000),
+            keys,
+            new_keys: Vec::new(),
+            made: Vec::new(),
+        })
+    }
+
+    fn make(&mut self, app: &App, scope: &TenantScope, make: Make) -> Result<(), TrustError> {
+        let (made, stored) = match make {
+            Make::FirstRoot(mut root) => {
+                for role in TopLevel::ALL {
+                    let pkcs8 =
+                        PrivateKey::generate_pkcs8(KeyKind::Ed25519).map_err(wrong(role))?;
+                    let key = PrivateKey::from_pkcs8(&pkcs8).map_err(wrong(role))?;
+                    root.add_key(role, edgeformer_proto::tuf::Signer::key(&key));
+                    let id = key_id(scope, role);
+                    let wrapped = app.vault.wrap(SecretKind::TrustKey, &id, &pkcs8)?;
+                    self.new_keys.push((role, wrapped));
+                    self.keys.insert(role, key);
+                }
+                sign(&mut self.current.root, root, &self.keys)?
+            }
+            Make::Root(root) => sign(&mut self.current.root, root, &self.keys)?,
+            Make::Targets(role) => sign(&mut self.current.targets, role, &self.keys)?,
+            Make::Snapshot(role) => sign(&mut self.current.snapshot, role, &self.keys)?,
+            Make::Timestamp(role) => sign(&mut self.current.timestamp, role, &self.keys)?,
+        };
+        self.made.push((made, stored));
+        Ok(())
+    }
+
+    /// All of it or nothing: clients never see a snapshot whose targets are not there.
+    async fn keep(
+        self,
+        app: &App,
+        scope: &TenantScope,
+        versions: &BTreeMap<&'static str, u64>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        // Signing the same anew every day says nothing new.
+        let says_something = versions.contains_key("root") || versions.contains_key("targets");
+        let mut write = match says_something {
+            true => {
+                let resource = Resource::new("trust_repository", scope.key());
+                let intent = Intent::new(Action::TrustSign, resource);
+                let targets = self.published.len();
+                let after = json!({ "signed": versions, "targets": targets });
+                app.store.write(scope, intent.changes(json!(null), after)).await?
+            }
+            false => app.store.write_observation(scope).await?,
+        };
+        for (role, wrapped) in self.new_keys {
+            trust::insert_key(&mut write, role, wrapped, now).await?;
+        }
+        for (role, stored) in self.made {
+            trust::insert_metadata(&mut write, role, stored, now).await?;
+        }
+        trust::forget_metadata(&mut write, now.minus(KEEP_OLD)).await?;
+        write.commit(now).await?;
+        if says_something {
+            app.nudges.audit.notify_one();
+        }
+        Ok(())
+    }
+}
+
+fn wrong(role: TopLevel) -> impl FnOnce(SignError) -> TrustError {
+    move |source| TrustError::Key { role: role.name(), source }
+}
+
+fn key_id(scope: &TenantScope, role: TopLevel) -> String {
+    format!("{}/{}", scope.key(), role.name())
+}
+
+fn sign<T: Role>(
+    current: &mut Option<Signed<T>>,
+    role: T,
+    keys: &BTreeMap<TopLevel, PrivateKey>,
+) -> Result<(TopLevel, Stored), TrustError> {
+    let key = keys.get(&T::KIND).ok_or(TrustError::NoKey(T::KIND.name()))?;
+    let version = role.common().version;
+    let mut signed = Signed::new(role);
+    signed.sign(key).map_err(wrong(T::KIND))?;
+    let file = signed.to_file();
+    *current = Some(signed);
+    Ok((T::KIND, Stored { version, file }))
+}
+
+async fn newest<T: Role>(conn: &mut Conn<TenantScope>) -> Result<Option<Signed<T>>, TrustError> {
+    let Some(stored) = trust::metadata(conn, T::KIND, None).await? else { return Ok(None) };
+    // What is in our own store was made by us, and may be as large as what we make.
+    Signed::parse(&stored.file, stored.file.len())
+        .map(Some)
+        .map_err(|source| TrustError::Metadata { role: T::KIND.name(), source })
+}
+
+/// Everything that was published. Versions are only ever added, so as many are the same.
+async fn published(
+    conn: &mut Conn<TenantScope>,
+    current: &Current,
+) -> Result<BTreeMap<String, TargetFile>, StoreError> {
+    let listed = current.targets.as_ref().map(|signed| &signed.role().targets);
+    if let Some(listed) = listed
+        && listed.len() as u64 == versions::count(conn).await?
+    {
+        return Ok(listed.clone());
+    }
+    let released = versions::released(conn).await?;
+    let file = |one: versions::Released| {
+        let path = target_path(&one.model.to_string(), &one.version.to_string());
+        let custom = BTreeMap::from([("version_id".to_owned(), Json::text(one.id.to_string()))]);
+        let file = TargetFile::new(one.manifest_bytes, *one.manifest_sha256.as_bytes());
+        (path, TargetFile { custom: Some(custom.into_iter().collect()), ..file })
+    };
+    Ok(released.into_iter().map(file).collect())
+}
+
+/// What a version's manifest is called in the repository.
+pub fn target_path(model: &str, version: &str) -> String {
+    format!("models/{model}/{version}/manifest.json")
+}
