@@ -9,6 +9,7 @@ pub mod audit;
 pub mod compliance;
 pub mod fingerprint;
 pub mod generation;
+pub mod hpke;
 pub mod ids;
 pub mod instance;
 pub mod keywrap;

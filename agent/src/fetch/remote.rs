@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use edgeformer_proto::Generation;
 use edgeformer_proto::artifact::{ChunkId, MAX_SEALED_INDEX_BYTES};
 use edgeformer_proto::ids::VersionId;
 use edgeformer_proto::keywrap::WrappedKey;
@@ -56,7 +57,8 @@ impl Origin for Remote {
             let ask = v1::WrapDataKeyRequest { version_id: id.to_string() };
             let mut client = KeysClient::new(self.connected()?);
             let key = in_time(client.wrap_data_key(ask)).await?.into_inner();
-            Ok(WrappedKey::from_parts(&key.encapsulated, &key.ciphertext)?)
+            let generation = key.generation.map(Generation::from);
+            Ok(WrappedKey::from_parts(generation, &key.encapsulated, &key.ciphertext)?)
         })
     }
 

@@ -9,7 +9,7 @@ use edgeformer_proto::artifact::{
     ChunkIndex, Expected, MAX_ENVELOPE_BYTES, MAX_SEALED_INDEX_BYTES, Manifest, ReleasePublic,
 };
 use edgeformer_proto::ids::{DeviceId, TenantId};
-use edgeformer_proto::keywrap::{CIPHERTEXT_BYTES, ENCAPSULATED_BYTES, KeyContext, WrappedKey};
+use edgeformer_proto::keywrap::{KeyContext, STORED_BYTES, WrappedKey};
 
 use super::error::FetchError;
 use crate::durable::{self, Folder};
@@ -88,9 +88,8 @@ impl VersionStore {
         wrapped: &WrappedKey,
     ) -> Result<(), FetchError> {
         let folder = self.folder(target);
-        let key = [&wrapped.encapsulated[..], &wrapped.ciphertext[..]].concat();
         folder
-            .write(KEY, &key)
+            .write(KEY, &wrapped.to_bytes())
             .and_then(|()| folder.write(INDEX, sealed_index))
             .and_then(|()| folder.write(MANIFEST, envelope))
             .map_err(|source| match durable::is_full(&source) {
@@ -107,13 +106,12 @@ impl VersionStore {
         };
         let envelope = read(MANIFEST, MAX_ENVELOPE_BYTES)?;
         let sealed_index = read(INDEX, MAX_SEALED_INDEX_BYTES)?;
-        let key = read(KEY, ENCAPSULATED_BYTES + CIPHERTEXT_BYTES)?;
+        let key = read(KEY, STORED_BYTES)?;
         let damaged = |name: &str| FetchError::Incomplete(name.to_owned());
         // What verified before it was stored and fails now was damaged on disk.
         let manifest = self.check_manifest(target, &envelope).map_err(|_| damaged(MANIFEST))?;
         manifest.check_sealed_index(&sealed_index).map_err(|_| damaged(INDEX))?;
-        let (encapsulated, ciphertext) = key.split_at(ENCAPSULATED_BYTES.min(key.len()));
-        let wrapped = WrappedKey::from_parts(encapsulated, ciphertext).map_err(|_| damaged(KEY))?;
+        let wrapped = WrappedKey::from_bytes(&key).map_err(|_| damaged(KEY))?;
         let index = self
             .open_index(target, &manifest, &sealed_index, &wrapped)
             .map_err(|_| damaged(KEY))?;

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 
 use edgeformer_proto::artifact::DataKey;
 use edgeformer_proto::keywrap::{
-    self, HpkePrivate, KeyContext, KeyWrapError, PUBLIC_BYTES, WrappedKey,
+    self, Agreed, HpkeError, HpkePrivate, HpkePublic, KeyAgreement, KeyContext, KeyWrapError,
+    PUBLIC_BYTES, WrappedKey,
 };
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
@@ -45,16 +46,17 @@ pub enum KeyError {
     Sign,
 }
 
-/// The keys of one device: one that signs (TLS, renewal) and one that data keys are sealed to.
-pub trait DeviceKeys: fmt::Debug + Send + Sync {
+/// The keys of one device: one that signs (TLS, renewal) and one that data keys are sealed to, which
+/// only agrees on secrets. Nothing but these two operations is asked of a private key.
+pub trait DeviceKeys: KeyAgreement + fmt::Debug + Send + Sync {
     /// The signing key's public point, SEC1 uncompressed, 65 bytes.
     fn public_point(&self) -> &[u8];
     /// ECDSA P-256 SHA-256 over `message`, ASN.1.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError>;
-    /// The HPKE public key, SEC1 uncompressed, 65 bytes.
-    fn hpke_public(&self) -> [u8; PUBLIC_BYTES];
-    /// Opens a data key that was wrapped for [`Self::hpke_public`] and `context`.
-    fn unwrap(&self, wrapped: &WrappedKey, context: &KeyContext) -> Result<DataKey, KeyWrapError>;
+    /// Opens a data key that was wrapped for [`KeyAgreement::hpke_public`] and `context`.
+    fn unwrap(&self, wrapped: &WrappedKey, context: &KeyContext) -> Result<DataKey, KeyWrapError> {
+        keywrap::unwrap(self, wrapped, context)
+    }
 }
 
 /// Keys in two files, mode 0600.
@@ -94,13 +96,15 @@ impl DeviceKeys for FileKeys {
         let signature = self.signing.sign(&self.random, message).map_err(|_| KeyError::Sign)?;
         Ok(signature.as_ref().to_vec())
     }
+}
 
+impl KeyAgreement for FileKeys {
     fn hpke_public(&self) -> [u8; PUBLIC_BYTES] {
-        self.hpke.public().to_bytes()
+        self.hpke.hpke_public()
     }
 
-    fn unwrap(&self, wrapped: &WrappedKey, context: &KeyContext) -> Result<DataKey, KeyWrapError> {
-        keywrap::unwrap(&self.hpke, wrapped, context)
+    fn agree(&self, peer: &HpkePublic) -> Result<Agreed, HpkeError> {
+        self.hpke.agree(peer)
     }
 }
 

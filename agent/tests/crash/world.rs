@@ -15,9 +15,12 @@ use edgeformer_agent::slots::{
     Paging, PayloadSource, Serving, SlotName, SlotSpec, SupervisorError, TrialError, TrialReport,
     WorkerEvent, WorkerRole, Workers,
 };
+use edgeformer_proto::Generation;
 use edgeformer_proto::artifact::{ChunkId, DataKey};
 use edgeformer_proto::ids::VersionId;
-use edgeformer_proto::keywrap::{KeyContext, KeyWrapError, PUBLIC_BYTES, WrappedKey};
+use edgeformer_proto::keywrap::{
+    Agreed, HpkeError, HpkePublic, KeyAgreement, KeyContext, KeyWrapError, PUBLIC_BYTES, WrappedKey,
+};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{broadcast, oneshot};
@@ -267,7 +270,8 @@ impl Origin for SimOrigin {
             let (mut encapsulated, mut ciphertext) = ([4; 65], [0; 48]);
             encapsulated[..16].copy_from_slice(id.as_bytes());
             ciphertext[..32].copy_from_slice(version.data_key.expose());
-            Ok(WrappedKey { encapsulated, ciphertext })
+            let generation = Generation { epoch: 1, counter: 1 };
+            Ok(WrappedKey { generation, encapsulated, ciphertext })
         })
     }
 
@@ -288,6 +292,16 @@ impl Origin for SimOrigin {
 #[derive(Debug)]
 pub struct SimKeys;
 
+impl KeyAgreement for SimKeys {
+    fn hpke_public(&self) -> [u8; PUBLIC_BYTES] {
+        [0; PUBLIC_BYTES]
+    }
+
+    fn agree(&self, _: &HpkePublic) -> Result<Agreed, HpkeError> {
+        Err(HpkeError::Agreement("nothing is agreed on in the simulation".to_owned()))
+    }
+}
+
 impl DeviceKeys for SimKeys {
     fn public_point(&self) -> &[u8] {
         &[]
@@ -295,10 +309,6 @@ impl DeviceKeys for SimKeys {
 
     fn sign(&self, _: &[u8]) -> Result<Vec<u8>, KeyError> {
         Err(KeyError::Sign)
-    }
-
-    fn hpke_public(&self) -> [u8; PUBLIC_BYTES] {
-        [0; PUBLIC_BYTES]
     }
 
     fn unwrap(&self, wrapped: &WrappedKey, context: &KeyContext) -> Result<DataKey, KeyWrapError> {

@@ -397,10 +397,12 @@ impl v1::keys_server::Keys for Controller {
             device: self.inner.device_id,
             version: version.wrap_for,
         };
-        let wrapped = wrap(&to, &version.data_key, &context).unwrap();
+        let generation = self.inner.desired.borrow().as_ref().unwrap().generation.unwrap();
+        let wrapped = wrap(&to, &version.data_key, &context, generation.into()).unwrap();
         Ok(Response::new(v1::WrapDataKeyResponse {
             encapsulated: wrapped.encapsulated.to_vec().into(),
             ciphertext: wrapped.ciphertext.to_vec().into(),
+            generation: Some(wrapped.generation.into()),
         }))
     }
 }

@@ -13,7 +13,7 @@ use crate::audit::{Intent, Outcome, Resource};
 use crate::device_listener::{DeviceIdentity, identity, unavailable};
 use crate::policy::Action;
 use crate::quota::gate::Key;
-use crate::store::{StoreError, entitlements, tenants, versions};
+use crate::store::{StoreError, assignments, entitlements, tenants, versions};
 use crate::vault::{SecretKind, VaultError};
 
 const NOT_ENTITLED: &str = "the version is neither assigned to the device nor served by it";
@@ -94,8 +94,10 @@ impl KeyService {
             &found.wrapped_data_key,
         )?;
         let context = KeyContext { tenant: device.tenant_id, device: device.device_id, version };
-        let public = HpkePublic::try_from(hpke_key.as_slice())?;
-        let wrapped = keywrap::wrap(&public, &DataKey::from(*key), &context)?;
+        let public = HpkePublic::try_from(hpke_key.as_slice()).map_err(KeyWrapError::from)?;
+        let generation = assignments::current(&mut write, device.device_id).await?;
+        let generation = generation.ok_or(KeyError::Gone("device"))?;
+        let wrapped = keywrap::wrap(&public, &DataKey::from(*key), &context, generation)?;
         write.commit(self.app.now()).await?;
         self.app.nudges.audit.notify_one();
         Ok(wrapped)
@@ -120,6 +122,7 @@ impl Keys for KeyService {
         Ok(Response::new(v1::WrapDataKeyResponse {
             encapsulated: wrapped.encapsulated.to_vec().into(),
             ciphertext: wrapped.ciphertext.to_vec().into(),
+            generation: Some(wrapped.generation.into()),
         }))
     }
 }

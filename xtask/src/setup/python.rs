@@ -21,13 +21,15 @@ const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 /// The reference implementation of The Update Framework: reads our repositories and writes some that
 /// we read.
 const TUF: [&str; 2] = ["tuf==7.0.1", "securesystemslib[crypto]==1.6.0"];
+/// An implementation of HPKE: opens what we seal, and seals what we open.
+const HPKE: &str = "pyhpke==0.6.5";
 /// One word per package that the environment holds; what is listed is not installed again.
 const INSTALLED: &str = "installed.txt";
 
 /// Interpreter of the environment, with what the tests use installed.
 pub fn python() -> Result<PathBuf> {
     let python = environment()?;
-    pip_install(&[&[OPENAI, SCHEMATHESIS], &OCSF[..], &SCIM[..], &TUF[..]].concat(), &[])?;
+    pip_install(&[&[OPENAI, SCHEMATHESIS, HPKE], &OCSF[..], &SCIM[..], &TUF[..]].concat(), &[])?;
     Ok(python)
 }
 

@@ -1,6 +1,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
+use edgeformer_proto::Generation;
 use edgeformer_proto::artifact::{
     ChunkIndex, DataKey, Expected, MAX_FETCH_CHUNKS, Manifest, Opener, ReleasePublic,
 };
@@ -43,7 +44,9 @@ async fn key(fixture: &Fixture, device: &Device, id: VersionId) -> Result<DataKe
     let service = KeyService::new(fixture.app.clone());
     let request = v1::WrapDataKeyRequest { version_id: id.to_string() };
     let answer = service.wrap_data_key(call(device, request)).await?.into_inner();
-    let wrapped = WrappedKey::from_parts(&answer.encapsulated, &answer.ciphertext).unwrap();
+    let generation = answer.generation.map(Generation::from);
+    let wrapped =
+        WrappedKey::from_parts(generation, &answer.encapsulated, &answer.ciphertext).unwrap();
     let context = KeyContext {
         tenant: device.identity.tenant_id,
         device: device.identity.device_id,
