@@ -82,6 +82,8 @@ pub enum SecretKind {
     TrustKey,
     /// What an OpenID provider said at a log-in: it is shown to it again at the log-out.
     IdToken,
+    /// A tenant's key that signs models for others to verify (PKCS#8).
+    ModelSigningKey,
 }
 
 impl fmt::Display for SecretKind {
@@ -101,6 +103,7 @@ impl fmt::Display for SecretKind {
             Self::ClientSecret => "client secret",
             Self::TrustKey => "trust repository key",
             Self::IdToken => "ID token",
+            Self::ModelSigningKey => "model signing key",
         })
     }
 }

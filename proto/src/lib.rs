@@ -13,6 +13,7 @@ pub mod hpke;
 pub mod ids;
 pub mod instance;
 pub mod keywrap;
+pub mod model_signature;
 pub mod privacy;
 pub mod protocol;
 pub mod telemetry;

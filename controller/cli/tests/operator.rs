@@ -17,6 +17,8 @@ mod evidence;
 mod provider;
 #[path = "operator/retention.rs"]
 mod retention;
+#[path = "operator/signature.rs"]
+mod signature;
 #[path = "operator/sink.rs"]
 mod sink;
 #[path = "operator/sso.rs"]

@@ -3,8 +3,10 @@
 use axum::Json;
 use axum::body::Body as RawBody;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use edgeformer_proto::artifact::ModelName;
+use edgeformer_proto::model_signature::BUNDLE_TYPE;
 use serde::Serialize;
 use utoipa_axum::routes;
 
@@ -12,7 +14,7 @@ use super::extract::{InPath, InQuery};
 use super::page::{Page, PageQuery};
 use super::route::Routes;
 use crate::app::App;
-use crate::distribution::{catalogue, publish};
+use crate::distribution::{catalogue, publish, signatures};
 use crate::policy::Action;
 use crate::problem::Problem;
 use crate::scope::TenantScope;
@@ -25,6 +27,8 @@ pub fn routes() -> Routes {
         .add(Action::ModelRead, routes!(show_model))
         .add(Action::ModelRead, routes!(list_versions))
         .add(Action::ModelRead, routes!(show_version))
+        .add(Action::ModelRead, routes!(show_signature))
+        .add(Action::ModelRead, routes!(show_signing_key))
         .add(Action::VersionPublish, routes!(put_payload))
 }
 
@@ -153,6 +157,29 @@ async fn show_version(
     InPath((name, version)): InPath<(String, String)>,
 ) -> Result<Json<VersionView>, Problem> {
     Ok(Json(catalogue::version(&app, &scope, &name, &version).await?.into()))
+}
+
+/// Gives the OpenSSF Model Signing bundle of a version, of the one file `{name}-{version}.gguf`.
+#[utoipa::path(get, path = "/models/{name}/versions/{version}/signature", tag = "models",
+    params(("name" = String, Path), ("version" = String, Path)),
+    responses((status = 200, body = serde_json::Value,
+        content_type = "application/vnd.dev.sigstore.bundle.v0.3+json")))]
+async fn show_signature(
+    State(app): State<App>,
+    scope: TenantScope,
+    InPath((name, version)): InPath<(String, String)>,
+) -> Result<Response, Problem> {
+    let bundle = signatures::bundle(&app, &scope, &name, &version).await?;
+    Ok(([(header::CONTENT_TYPE, BUNDLE_TYPE)], bundle).into_response())
+}
+
+/// Gives the public key that verifies the signatures of versions, in PEM. Keep it apart from the
+/// controller.
+#[utoipa::path(get, path = "/model-signing-key", tag = "models",
+    responses((status = 200, body = String, content_type = "text/plain")))]
+async fn show_signing_key(State(app): State<App>, scope: TenantScope) -> Result<Response, Problem> {
+    let pem = signatures::public_key(&app, &scope).await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], pem).into_response())
 }
 
 /// Publishes a version: the body is the model file (GGUF). Makes the model if it is new. Repeating

@@ -12,6 +12,7 @@ pub mod keys;
 pub mod objects;
 pub mod publish;
 pub mod seal;
+pub mod signatures;
 pub mod staging;
 
 #[cfg(test)]

@@ -352,6 +352,8 @@ actions! {
     DeviceErase = "device:erase", Internal;
     /// Renewed its certificate.
     DeviceRenew = "device:renew", Internal;
+    /// The key that signs models for others to verify was made.
+    ModelSigningKeyCreate = "model_signing_key:create", Internal;
     /// Was given the key of a version.
     DataKeyRelease = "data_key:release", Internal;
     /// A device's desired state was replaced.

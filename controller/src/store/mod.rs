@@ -28,6 +28,7 @@ pub mod idempotency;
 pub mod identity_providers;
 pub mod installation;
 pub mod login_sessions;
+pub mod model_signing_keys;
 pub mod policies;
 pub mod presence;
 pub mod privacy;

@@ -28,6 +28,7 @@ pub use metadata::{
     Common, Hashes, MetaFile, Role, RoleKeys, Root, Signatures, Signed, Snapshot, TargetFile,
     Targets, Timestamp, TopLevel, encode_name,
 };
+pub(crate) use public::P256Public;
 pub use repository::{EditError, check_root_change, next_snapshot, next_timestamp};
 pub use signer::{KeyKind, PrivateKey, SignError, Signer};
 pub use target::{Target, TargetCheck};

@@ -63,6 +63,14 @@ impl Public {
         }
     }
 
+    /// The key, if it is one of P-256.
+    pub(super) fn p256(&self) -> Option<P256Public> {
+        match self {
+            Self::EcdsaP256(point) => Some(P256Public(point.clone())),
+            Self::Ed25519(_) | Self::RsaPss(_) => None,
+        }
+    }
+
     pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match self {
             Self::Ed25519(key) => UnparsedPublicKey::new(&ED25519, key).verify(message, signature),
@@ -74,6 +82,22 @@ impl Public {
             }
         }
         .is_ok()
+    }
+}
+
+/// A P-256 key beside metadata, as others exchange it.
+#[derive(Debug, Clone)]
+pub(crate) struct P256Public(Vec<u8>);
+
+impl P256Public {
+    /// In PEM.
+    pub(crate) fn to_pem(&self) -> String {
+        to_pem(&[&P256_PREFIX, self.0.as_slice()].concat())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        Public::EcdsaP256(self.0.clone()).verifies(message, signature)
     }
 }
 

@@ -8,7 +8,7 @@ use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPa
 use zeroize::Zeroizing;
 
 use super::key::Key;
-use super::public::Public;
+use super::public::{P256Public, Public};
 
 /// A key cannot be made, read or used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -108,6 +108,11 @@ impl PrivateKey {
             }
         };
         Ok(Self { key: Key::of(public).ok_or(SignError::Pkcs8)?, pair })
+    }
+
+    /// Its public half, if it is a key of P-256.
+    pub(crate) fn p256_public(&self) -> Option<P256Public> {
+        self.key.public().and_then(Public::p256)
     }
 }
 

@@ -23,13 +23,16 @@ const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 const TUF: [&str; 2] = ["tuf==7.0.1", "securesystemslib[crypto]==1.6.0"];
 /// An implementation of HPKE: opens what we seal, and seals what we open.
 const HPKE: &str = "pyhpke==0.6.5";
+/// The reference implementation of OpenSSF Model Signing: verifies what we sign.
+const MODEL_SIGNING: [&str; 2] = ["model-signing==1.1.1", "pyOpenSSL==26.4.0"];
 /// One word per package that the environment holds; what is listed is not installed again.
 const INSTALLED: &str = "installed.txt";
 
 /// Interpreter of the environment, with what the tests use installed.
 pub fn python() -> Result<PathBuf> {
     let python = environment()?;
-    pip_install(&[&[OPENAI, SCHEMATHESIS, HPKE], &OCSF[..], &SCIM[..], &TUF[..]].concat(), &[])?;
+    let single = [OPENAI, SCHEMATHESIS, HPKE];
+    pip_install(&[&single, &OCSF[..], &SCIM[..], &TUF[..], &MODEL_SIGNING].concat(), &[])?;
     Ok(python)
 }
 

@@ -132,4 +132,30 @@ Example:
         /// Version
         version: String,
     },
+    /// Take out a version's signature, which others verify without this product
+    #[command(after_help = "\
+The signature is an OpenSSF Model Signing bundle of one file named MODEL-VERSION.gguf. It goes to
+standard output unless --file is given.
+
+Example:
+  edgeformer model signing-key --file acme.pem
+  edgeformer model signature assistant 1.0.0 --file assistant.sig
+  model_signing verify key ./folder --signature assistant.sig --public_key acme.pem
+      (the folder holds assistant-1.0.0.gguf and nothing else)")]
+    Signature {
+        /// Name of the model
+        name: String,
+        /// Version
+        version: String,
+        /// A new file to write to
+        #[arg(short, long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
+    /// Take out the public key that verifies signatures of versions (PEM)
+    #[command(after_help = "Example:\n  edgeformer model signing-key --file acme.pem")]
+    SigningKey {
+        /// A new file to write to
+        #[arg(short, long, value_name = "FILE")]
+        file: Option<PathBuf>,
+    },
 }

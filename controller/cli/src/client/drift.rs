@@ -1,6 +1,7 @@
 //! The proof that client and API agree: every endpoint, query parameter and field of this client is
 //! looked up in the OpenAPI document that the controller generates.
 
+use edgeformer_proto::model_signature::BUNDLE_TYPE;
 use serde_json::{Value, json};
 use utoipa::openapi::schema::Schema;
 use utoipa::openapi::{Components, RefOr};
@@ -278,7 +279,9 @@ fn body(
         }
         Described::File => {}
         Described::Text
-            if content["application/jsonl"].is_null() && content["text/plain"].is_null() =>
+            if ["application/jsonl", "text/plain", BUNDLE_TYPE]
+                .iter()
+                .all(|kind| content[*kind].is_null()) =>
         {
             faults.push(format!("{place}: the API does not answer with lines"));
         }

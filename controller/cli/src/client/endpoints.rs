@@ -181,6 +181,9 @@ endpoints! {
         Nothing => Page<Version>, "list the model's versions";
     GET_VERSION: GET "/models/{name}/versions/{version}" []
         Nothing => Version, "read the version";
+    VERSION_SIGNATURE: GET "/models/{name}/versions/{version}/signature" []
+        Nothing => TextStream, "read the signature";
+    SIGNING_KEY: GET "/model-signing-key" [] Nothing => TextStream, "read the signing key";
     PUT_PAYLOAD: PUT "/models/{name}/versions/{version}/payload" []
         FileBody => Version, "publish the version";
 

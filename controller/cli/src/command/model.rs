@@ -6,10 +6,13 @@ use std::sync::Arc;
 use reqwest::StatusCode;
 
 use super::Context;
+use super::audit::to_file;
 use crate::args::fleet::Model as Command;
-use crate::client::endpoints::{GET_VERSION, LIST_MODELS, LIST_VERSIONS};
+use crate::client::endpoints::{
+    GET_VERSION, LIST_MODELS, LIST_VERSIONS, Nothing, SIGNING_KEY, TextStream, VERSION_SIGNATURE,
+};
 use crate::client::types::Version;
-use crate::client::{Answer, ClientError, Upload, digest_file};
+use crate::client::{Answer, Call, ClientError, Upload, digest_file};
 use crate::failure::{Exit, Failure};
 use crate::screen::Progress;
 use crate::view;
@@ -36,8 +39,23 @@ pub async fn run(context: &Context, command: Command) -> Result<Exit, Failure> {
             let answer = answer.map_err(|e| Failure::from(e).about(&about))?;
             context.screen.one(&answer, |v| view::model::version(v, context.style()));
         }
+        Command::Signature { name, version, file } => {
+            let call = context.client.call(&VERSION_SIGNATURE).path(&name).path(&version);
+            take_out(call, file.as_deref()).await?;
+        }
+        Command::SigningKey { file } => {
+            take_out(context.client.call(&SIGNING_KEY), file.as_deref()).await?;
+        }
     }
     Ok(Exit::Done)
+}
+
+/// To a new file, or to standard output.
+async fn take_out(call: Call<'_, Nothing, TextStream>, file: Option<&Path>) -> Result<(), Failure> {
+    match file {
+        Some(file) => to_file(call, file).await,
+        None => Ok(call.stream(crate::screen::raw).await?),
+    }
 }
 
 async fn publish(

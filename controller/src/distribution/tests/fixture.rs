@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::Bytes;
+use edgeformer_proto::artifact::Digest;
 use edgeformer_proto::ids::{DeviceId, RolloutId, TenantId, TokenId, VersionId};
 use edgeformer_proto::keywrap::HpkePrivate;
 use futures::stream;
@@ -151,6 +152,17 @@ impl Fixture {
     pub(super) async fn unassign(&self, device: &Device) {
         let device = device.identity.device_id.to_string();
         self.sql("DELETE FROM assignments WHERE device_id = $1", &[device]).await;
+    }
+
+    /// Somebody who can write to the store alone exchanges all that it says of versions' contents.
+    pub(super) async fn exchange_contents(&self, payload_sha256: &str, envelope: &[u8]) {
+        let sha256 = Digest::of(envelope).to_string();
+        let text = format!(
+            "UPDATE versions SET payload_sha256 = x'{payload_sha256}', \
+             manifest_sha256 = x'{sha256}', manifest_envelope = x'{}'",
+            data_encoding::HEXLOWER.encode(envelope)
+        );
+        sqlx::query(sqlx::AssertSqlSafe(text)).execute(&self.database).await.unwrap();
     }
 
     pub(super) async fn revoke(&self, device: &Device) {

@@ -4,3 +4,4 @@ mod fetching;
 mod fixture;
 mod publishing;
 mod rest;
+mod signatures;
