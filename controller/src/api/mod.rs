@@ -146,6 +146,7 @@ pub fn router(app: App) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_JSON_BYTES))
         .layer(Extension(app.clone()))
+        .layer(middleware::from_fn_with_state(app.clone(), request::settle))
         .layer(middleware::from_fn(request::identify))
         .with_state(app)
 }

@@ -2,14 +2,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
 use uuid::Uuid;
 
 use super::scim;
+use crate::app::App;
+use crate::error::AppError;
 use crate::problem::Problem;
 use crate::scope::Origin;
 
@@ -67,6 +69,19 @@ fn justification(headers: &HeaderMap) -> Option<String> {
     let text = std::str::from_utf8(headers.get(JUSTIFICATION)?.as_bytes()).ok()?.trim();
     let text: String = text.chars().take(MAX_JUSTIFICATION_CHARS).collect();
     (!text.is_empty()).then_some(text)
+}
+
+/// Holds a refusal back until the changes that it may rest on are on the disk.
+pub(super) async fn settle(State(app): State<App>, request: Request, next: Next) -> Response {
+    let reads = request.method().is_safe();
+    let response = next.run(request).await;
+    if reads || !response.status().is_client_error() {
+        return response;
+    }
+    match app.store.settled().await {
+        Ok(()) => response,
+        Err(error) => Problem::from(AppError::Store(error)).into_response(),
+    }
 }
 
 /// Outermost layer: gives the request an id, logs its outcome, and puts the id on the answer.

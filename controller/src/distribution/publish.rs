@@ -252,9 +252,7 @@ async fn publish_staged(
     match insert(app, scope, new, version).await {
         // Somebody published it meanwhile: the same or another payload.
         Err(PublishError::Store(error)) if error.is_conflict() => {
-            // Their turn may still wait for its flush, and readers see it only after that: a turn
-            // of our own ends no earlier.
-            app.store.write_observation(scope).await?.commit(app.now()).await?;
+            app.store.settled().await?;
             match find_same(app, scope, new, staged).await? {
                 Some(same) => Ok(Published::Same(same)),
                 None => Err(error.into()),

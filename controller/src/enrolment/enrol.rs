@@ -13,7 +13,7 @@ use crate::scope::{InstallationScope, TenantScope};
 use crate::store::devices::{self, Device, replacements};
 use crate::store::enrolments::{self, NewDevice};
 use crate::store::tenants::{self, Tenant};
-use crate::store::{Write, audit_log, tenant_rows};
+use crate::store::{Conn, Write, audit_log, tenant_rows};
 use edgeformer_proto::token::Token;
 
 impl Enroller {
@@ -42,6 +42,7 @@ impl Enroller {
         match self.admit(way, applicant, source).await {
             // Two requests with one key at once: the one that lost finds the other's device.
             Err(EnrolmentError::Store(error)) if error.is_conflict() => {
+                self.app.store.settled().await?;
                 self.admit(way, applicant, source).await
             }
             done => done,
@@ -61,12 +62,13 @@ impl Enroller {
         let mut read = self.app.store.read(&scope).await?;
         let tenant = present(tenants::own(&mut read).await?)?;
         let known = enrolments::device_by_key(&mut read, &applicant.spki).await?;
-        drop(read);
         if let Some(known) = known {
+            drop(read);
             return self.admit_again(&tenant, way, known, applicant, source).await;
         }
         let device = DeviceId::new();
-        let replaced = self.replaced(&scope, way).await?;
+        let replaced = replaced(&mut read, way).await?;
+        drop(read);
         let name = match &replaced {
             Some(old) => old.name.clone(),
             None if way.name().is_some() => way.name().unwrap_or_default().to_owned(),
@@ -76,10 +78,7 @@ impl Enroller {
         let intent =
             Intent::new(Action::DeviceEnrol, Resource::new("device", device).named(name.clone()));
         if let Err(refused) = way.usable(false, now) {
-            let intent = intent.because(refused.to_string());
-            self.app.store.record(&scope, intent, Outcome::Denied, now).await?;
-            self.app.nudges.audit.notify_one();
-            return Err(refused);
+            return Err(self.denied(&scope, intent, refused, now).await?);
         }
         let issued = self.issue(&tenant, device, &applicant.spki)?;
         let refusal = intent.clone();
@@ -89,18 +88,20 @@ impl Enroller {
         if let Some(old) = &replaced {
             end_replaced(&mut write, old, device, now).await?;
         }
+        if standing.limits.devices.is_some() {
+            // Two that enrol at once do not both take the last place.
+            tenants::lock(&mut write).await?;
+        }
+        // The key first: a twin of this request that took the last place or use is found by it.
+        enrolments::insert_device(&mut write, &new, now).await?;
         if let Some(most) = standing.limits.devices
-            && !has_room(&mut write, most).await?
+            && tenant_rows::enrolled_devices(&mut write).await? > most
         {
             write.rollback().await?;
             let refused = EnrolmentError::TooManyDevices(most);
-            let intent = refusal.because(refused.to_string());
-            self.app.store.record(&scope, intent, Outcome::Denied, now).await?;
-            self.app.nudges.audit.notify_one();
-            return Err(refused);
+            return Err(self.denied(&scope, refusal, refused, now).await?);
         }
         way.redeem(&mut write, device, now).await?;
-        enrolments::insert_device(&mut write, &new, now).await?;
         let mut joined = serde_json::json!({"name": new.name, "labels": new.labels});
         if let Some(old) = &replaced {
             replacements::take_over(&mut write, old.id, device, now).await?;
@@ -117,6 +118,20 @@ impl Enroller {
         Ok(self.answer(&tenant, device, issued.cert_der))
     }
 
+    /// Records the refusal, and gives it back.
+    async fn denied(
+        &self,
+        scope: &TenantScope,
+        intent: Intent,
+        refused: EnrolmentError,
+        now: Timestamp,
+    ) -> Result<EnrolmentError, EnrolmentError> {
+        let intent = intent.because(refused.to_string());
+        self.app.store.record(scope, intent, Outcome::Denied, now).await?;
+        self.app.nudges.audit.notify_one();
+        Ok(refused)
+    }
+
     /// A device that is known by its key: its answer was lost, or it comes with another token.
     async fn admit_again(
         &self,
@@ -131,20 +146,6 @@ impl Enroller {
         }
         way.usable(used == way.credential(), self.app.now())?;
         self.certify_again(tenant, device, &standing.name, applicant, source).await
-    }
-
-    /// The device whose place the token gives. Its labels are those of now, not of when the token was made.
-    async fn replaced(
-        &self,
-        scope: &TenantScope,
-        way: &Way,
-    ) -> Result<Option<Device>, EnrolmentError> {
-        let Some(id) = way.replaces() else { return Ok(None) };
-        let mut read = self.app.store.read(scope).await?;
-        match devices::get(&mut read, id).await? {
-            Some(old) if old.replaced_by.is_none() => Ok(Some(old)),
-            _ => Err(EnrolmentError::Replaced(id.to_string())),
-        }
     }
 
     async fn certify_again(
@@ -180,11 +181,16 @@ impl Enroller {
     }
 }
 
-/// Whether the tenant may have one more device.
-async fn has_room(write: &mut Write<TenantScope>, most: u64) -> Result<bool, EnrolmentError> {
-    // Locked first: two that enrol at once do not both take the last place.
-    tenants::lock(write).await?;
-    Ok(tenant_rows::enrolled_devices(write).await? < most)
+/// The device whose place the token gives. Its labels are those of now, not of when the token was made.
+async fn replaced(
+    read: &mut Conn<TenantScope>,
+    way: &Way,
+) -> Result<Option<Device>, EnrolmentError> {
+    let Some(id) = way.replaces() else { return Ok(None) };
+    match devices::get(read, id).await? {
+        Some(old) if old.replaced_by.is_none() => Ok(Some(old)),
+        _ => Err(EnrolmentError::Replaced(id.to_string())),
+    }
 }
 
 /// Cuts off the device whose place `new` takes, on the record.

@@ -257,6 +257,19 @@ impl Store {
         write.commit(now).await
     }
 
+    /// Returns when every change that a writer may have seen until now is where readers see it and on
+    /// the disk. Whoever was refused for the sake of such a change waits for it before reading it, or
+    /// telling anybody of it.
+    ///
+    /// # Errors
+    /// The changes could not be committed, and what they refused would be accepted now.
+    pub async fn settled(&self) -> Result<(), StoreError> {
+        match &self.turns {
+            Some(turns) => turns.settled().await,
+            None => Ok(()),
+        }
+    }
+
     /// On SQLite, keeps everybody else from writing while the guard lives.
     async fn pause(&self) -> impl Sized + use<> {
         match &self.turns {

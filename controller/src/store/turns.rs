@@ -72,6 +72,18 @@ impl Turns {
         seat
     }
 
+    /// Returns when what was written before is on the disk; an error if it was undone.
+    pub(super) async fn settled(&self) -> Result<(), StoreError> {
+        let mut seat = self.seat.lock().await;
+        let Some(group) = &mut seat.group else { return Ok(()) };
+        let (ended, close) = group.ending();
+        drop(seat);
+        if close {
+            self.close_later();
+        }
+        ended.await
+    }
+
     /// Gets in the queue and commits what is open by then.
     fn close_later(&self) {
         let seat = Arc::clone(&self.seat);
@@ -135,6 +147,20 @@ impl Group {
         sqlx::raw_sql(statement).execute(&mut *self.connection).await.map(|_| ())
     }
 
+    /// What becomes of the transaction, and whether the caller is the one to have it closed.
+    fn ending(&mut self) -> (impl Future<Output = Result<(), StoreError>> + use<>, bool) {
+        let close = !std::mem::replace(&mut self.closing, true);
+        let mut outcome = self.outcome.subscribe();
+        let ended = async move {
+            let ended = match outcome.wait_for(Option::is_some).await {
+                Ok(outcome) => outcome.clone().unwrap_or(Ok(())),
+                Err(_) => Err(Arc::new(sqlx::Error::WorkerCrashed)),
+            };
+            ended.map_err(StoreError::Commit)
+        };
+        (ended, close)
+    }
+
     /// Gives the transaction up. The connection may be in any state: it is not used again.
     async fn fail(mut self, error: sqlx::Error) {
         tracing::error!(%error, "changes could not be committed and are undone");
@@ -182,17 +208,12 @@ impl Turn {
     pub(super) async fn commit(mut self) -> Result<(), StoreError> {
         let group = self.group().as_mut().expect("a turn has a transaction");
         group.unfinished = false;
-        let close = !std::mem::replace(&mut group.closing, true);
-        let mut outcome = group.outcome.subscribe();
+        let (ended, close) = group.ending();
         self.seat = None;
         if close {
             self.turns.close_later();
         }
-        let committed = match outcome.wait_for(Option::is_some).await {
-            Ok(outcome) => outcome.clone().unwrap_or(Ok(())),
-            Err(_) => Err(Arc::new(sqlx::Error::WorkerCrashed)),
-        };
-        committed.map_err(StoreError::Commit)
+        ended.await
     }
 }
 

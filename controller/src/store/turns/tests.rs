@@ -73,6 +73,24 @@ async fn those_who_wait_reach_the_disk_together() {
 }
 
 #[tokio::test]
+async fn whoever_waits_until_it_is_settled_reads_what_was_written_before() {
+    let site = Site::start().await;
+    site.turns.settled().await.unwrap();
+    let first = site.turn(1).await.unwrap();
+    let second = site.turn(2);
+    let first = tokio::spawn(first.commit());
+    // In the first one's transaction, and refused: what it saw is in no reader's sight.
+    let mut second = second.await.unwrap();
+    sqlx::query("INSERT INTO t VALUES (1)").execute(second.db()).await.unwrap_err();
+    drop(second);
+    site.turns.settled().await.unwrap();
+    let rows = sqlx::query("SELECT n FROM t").fetch_all(&site.turns.pool).await.unwrap();
+    assert_eq!(rows.len(), 1);
+    first.await.unwrap().unwrap();
+    site.end_with(&[1]).await;
+}
+
+#[tokio::test]
 async fn a_turn_that_is_left_undoes_itself_alone() {
     let site = Site::start().await;
     drop(site.turn(1).await.unwrap());
