@@ -229,9 +229,10 @@ pub async fn authenticate(
 
 async fn look_up(app: &App, token: &Token) -> Result<Option<Found>, StoreError> {
     let (now, sha256) = (app.now(), token.sha256());
-    if let Some(found) = app.tokens().fresh(&sha256, now) {
-        return Ok(Some(found));
-    }
+    let asking = match app.tokens().fresh(&sha256, now) {
+        Ok(found) => return Ok(Some(found)),
+        Err(asking) => asking,
+    };
     let scope = InstallationScope::system("authentication");
     let mut read = app.store.read_presented(&scope, &sha256).await?;
     let mut found = api_tokens::find_by_secret(&mut read, &sha256).await?;
@@ -244,7 +245,7 @@ async fn look_up(app: &App, token: &Token) -> Result<Option<Found>, StoreError> 
     }
     // Only what is there: a guess is asked for each time.
     if let Some(found) = &found {
-        app.tokens().put(sha256, found.clone(), now);
+        app.tokens().put(asking, sha256, found.clone(), now);
     }
     Ok(found)
 }

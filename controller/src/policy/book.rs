@@ -23,9 +23,10 @@ impl PolicyBook {
         tenant: TenantId,
         now: Timestamp,
     ) -> Result<Arc<Policies>, StoreError> {
-        if let Some((_, policies)) = self.0.fresh(&tenant, now) {
-            return Ok(policies);
-        }
+        let asking = match self.0.fresh(&tenant, now) {
+            Ok((_, policies)) => return Ok(policies),
+            Err(asking) => asking,
+        };
         let mut read = store.read(&TenantScope::system(tenant, "policy")).await?;
         let settings = policies::settings(&mut read).await?;
         let policies = match self.0.stale(&tenant) {
@@ -38,7 +39,7 @@ impl PolicyBook {
                 Arc::new(compile(&own, &settings.time_zone)?)
             }
         };
-        self.0.put(tenant, (settings.revision, Arc::clone(&policies)), now);
+        self.0.put(asking, tenant, (settings.revision, Arc::clone(&policies)), now);
         Ok(policies)
     }
 

@@ -117,18 +117,23 @@ pub async fn append<S: Scope>(
     for some in records.chunks(MOVED_AT_ONCE) {
         audit_subjects::keep(write, some.iter().map(|(_, waiting, _)| *waiting)).await?;
         let key = write.key();
-        let rows = placeholders(some.len(), 4);
+        let rows = placeholders(some.len(), 3);
+        // The texts are there already: they do not travel once more.
         let sql = format!(
-            "WITH v (sequence, id, record, leaf_sha256) AS (VALUES {rows}) \
+            "WITH v (sequence, id, leaf_sha256) AS (VALUES {rows}) \
              INSERT INTO audit_log (tenant_id, sequence, id, record, leaf_sha256) \
-             SELECT $1, sequence, id, record, leaf_sha256 FROM v"
+             SELECT $1, v.sequence, o.id, o.record, v.leaf_sha256 \
+             FROM v JOIN audit_outbox o ON o.tenant_id = $1 AND o.id = v.id"
         );
         let mut insert = sqlx::query(AssertSqlSafe(sql)).bind(key.clone());
-        for (sequence, Waiting { id, record, .. }, leaf) in some {
-            insert = insert.bind(sequence.cast_signed()).bind(id.clone());
-            insert = insert.bind(record.clone()).bind(leaf.to_vec());
+        for (sequence, Waiting { id, .. }, leaf) in some {
+            insert = insert.bind(sequence.cast_signed()).bind(id.clone()).bind(leaf.to_vec());
         }
-        insert.execute(write.db()).await.map_err(StoreError::doing(doing))?;
+        let moved = insert.execute(write.db()).await.map_err(StoreError::doing(doing))?;
+        if moved.rows_affected() != some.len() as u64 {
+            let what = format!("{} of {} records are left", moved.rows_affected(), some.len());
+            return Err(StoreError::Damaged { table: "audit_outbox", id: key, what });
+        }
         // By name: others commit records with older ids meanwhile.
         let ids: Vec<String> = (2..some.len() + 2).map(|n| format!("${n}")).collect();
         let sql =

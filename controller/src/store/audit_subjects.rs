@@ -11,7 +11,7 @@ use super::audit_log::{Waiting, placeholders};
 use super::{Conn, StoreError, Write, parse_json, to_json};
 use crate::audit::seal::{Beside, SALT_BYTES, Salt, Subject};
 use crate::clock::Timestamp;
-use crate::kept::Kept;
+use crate::kept::{Asking, Kept};
 use crate::scope::Scope;
 
 /// Salts as they were a moment ago, by log and subject. A record that is sealed with one that was erased
@@ -22,7 +22,7 @@ pub(super) type KeptSalts = Kept<(String, Subject), Salt>;
 #[derive(Debug)]
 pub(super) struct KnownSalts {
     kept: Arc<KeptSalts>,
-    read: Vec<((String, Subject), Salt)>,
+    read: Vec<(Asking, (String, Subject), Salt)>,
 }
 
 impl KnownSalts {
@@ -32,8 +32,8 @@ impl KnownSalts {
 
     /// After the commit: before, a salt may be one that is undone.
     pub(super) fn keep(self, now: Timestamp) {
-        for (subject, salt) in self.read {
-            self.kept.put(subject, salt, now);
+        for (asking, subject, salt) in self.read {
+            self.kept.put(asking, subject, salt, now);
         }
     }
 }
@@ -46,19 +46,24 @@ pub(crate) async fn salts_for<S: Scope>(
 ) -> Result<BTreeMap<Subject, Salt>, StoreError> {
     let key = write.key();
     let kept = Arc::clone(&write.salts().kept);
-    let fresh = |one: &Subject| Some((one.clone(), kept.fresh(&(key.clone(), one.clone()), now)?));
-    let mut salts: BTreeMap<Subject, Salt> = subjects.iter().filter_map(fresh).collect();
-    let asked: Vec<_> = subjects.iter().filter(|one| !salts.contains_key(*one)).cloned().collect();
-    let mut known = find_salts(write, &asked).await?;
-    let missing: Vec<_> = asked.into_iter().filter(|one| !known.contains_key(one)).collect();
+    let (mut salts, mut asked) = (BTreeMap::new(), BTreeMap::new());
+    for subject in subjects {
+        match kept.fresh(&(key.clone(), subject.clone()), now) {
+            Ok(salt) => _ = salts.insert(subject.clone(), salt),
+            Err(asking) => _ = asked.insert(subject.clone(), asking),
+        }
+    }
+    let wanted: Vec<_> = asked.keys().cloned().collect();
+    let mut known = find_salts(write, &wanted).await?;
+    let missing: Vec<_> = wanted.into_iter().filter(|one| !known.contains_key(one)).collect();
     for subject in &missing {
         make_salt(write, subject, now).await?;
     }
     // Somebody else may have been faster.
     known.extend(find_salts(write, &missing).await?);
     for (subject, salt) in known {
-        let Some(salt) = salt else { continue };
-        write.salts().read.push(((key.clone(), subject.clone()), salt));
+        let (Some(salt), Some(asking)) = (salt, asked.get(&subject)) else { continue };
+        write.salts().read.push((*asking, (key.clone(), subject.clone()), salt));
         salts.insert(subject, salt);
     }
     Ok(salts)

@@ -34,13 +34,14 @@ impl TenantBook {
         tenant: TenantId,
         now: Timestamp,
     ) -> Result<Arc<Standing>, Refused> {
-        if let Some(standing) = self.0.fresh(&tenant, now) {
-            return Ok(standing);
-        }
+        let asking = match self.0.fresh(&tenant, now) {
+            Ok(standing) => return Ok(standing),
+            Err(asking) => asking,
+        };
         let mut read = store.read(&TenantScope::system(tenant, "tenant book")).await?;
         let found = tenants::standing(&mut read).await?.ok_or(Closed::Gone(tenant))?;
         let standing = Arc::new(found);
-        self.0.put(tenant, Arc::clone(&standing), now);
+        self.0.put(asking, tenant, Arc::clone(&standing), now);
         Ok(standing)
     }
 
