@@ -18,6 +18,7 @@ use crate::cli::RunArgs;
 use crate::clock::{Clock, rfc3339};
 use crate::durable::Folder;
 use crate::fetch::remote::Remote;
+use crate::fetch::trust::Trust;
 use crate::fetch::versions::Opening;
 use crate::fetch::{Limits, Store};
 use crate::identity::instance::InstanceStore;
@@ -199,7 +200,8 @@ impl Running {
         let links = links(base.identity.clone(), &base.clock);
         let socket = status::bind(&base.state_dir).context("the status socket cannot be made")?;
         let observed = observed(&base, &links);
-        let store = store(&base, links.channel.subscribe());
+        let trust = Trust::open(&base.state_dir, base.clock.clone(), &base.identity.name);
+        let store = store(&base, trust.clone(), links.channel.subscribe());
         let (measurements, measured) = mpsc::channel(MEASUREMENTS);
         let exporter = exporter(&base, measured, links.channel.subscribe())?;
         let sessions = links.sessions.subscribe();
@@ -218,7 +220,8 @@ impl Running {
             allowed_origins: args.allowed_origins,
         };
         let boot_id = uuid::Uuid::new_v4().to_string();
-        let parts = Parts { state_dir, keys, clock, boot_id, instance, retire, reconcile, links };
+        let parts =
+            Parts { state_dir, keys, clock, boot_id, instance, retire, trust, reconcile, links };
         tasks.spawn(session::run(parts, stop.clone()));
         let api = serve::run(listener, config, supervisor.clone(), measurements, api_stop.clone());
         Ok(Self { tasks, stop, api: tokio::spawn(api), api_stop, supervisor })
@@ -240,7 +243,7 @@ impl Running {
     }
 }
 
-fn store(base: &Base, channel: watch::Receiver<Option<Channel>>) -> Store {
+fn store(base: &Base, trust: Trust, channel: watch::Receiver<Option<Channel>>) -> Store {
     let opening = Opening {
         tenant_id: base.identity.tenant_id,
         device_id: base.identity.device_id,
@@ -248,7 +251,7 @@ fn store(base: &Base, channel: watch::Receiver<Option<Channel>>) -> Store {
         keys: Arc::clone(&base.keys),
     };
     let limits = Limits { memory_bytes: memory_limit_bytes(&base.args) };
-    Store::new(&base.state_dir, opening, Arc::new(Remote::new(channel)), limits)
+    Store::new(&base.state_dir, opening, Arc::new(Remote::new(channel)), trust, limits)
 }
 
 fn observed(base: &Base, links: &Links) -> Observed {

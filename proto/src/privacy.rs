@@ -253,6 +253,8 @@ pub const DECLARED: &[Item] = items! {
         "Heartbeat.disk_free_bytes", Resources, Form::Number, Newest, "the disk runs full";
         "Rejected.reason", Messages, Form::Text, Newest, "why a desired state was refused";
         "GetVersionRequest.version_id", Required, Form::Id, No, "which version to fetch";
+        "GetTrustMetadataRequest.name", Required, Form::Word, No, "what the tenant's owner released";
+        "GetTrustMetadataRequest.max_bytes", Required, Form::Number, No, "how much the device reads";
         "FetchChunksRequest.chunk_ids", Required, Form::Bytes, No, "which chunks are missing";
         "WrapDataKeyRequest.version_id", Required, Form::Id, Audit, "which version to open";
     }

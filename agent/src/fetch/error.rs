@@ -6,6 +6,7 @@ use edgeformer_proto::artifact::{ArtifactError, ChunkId};
 use edgeformer_proto::keywrap::KeyWrapError;
 
 use super::chunks::StoreError;
+use super::trust::TrustError;
 use crate::facts::human_bytes;
 
 /// Why a version cannot be fetched or opened.
@@ -20,6 +21,9 @@ pub enum FetchError {
     /// The controller will not hand it out.
     #[error("the controller refuses the version: {0}: roll it out again")]
     Refused(String),
+    /// The tenant's owner does not say that it may be installed.
+    #[error(transparent)]
+    Trust(Box<TrustError>),
     /// Manifest, index or chunk is not what was signed.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
@@ -100,6 +104,7 @@ impl FetchError {
             Self::Offline => "offline",
             Self::Interrupted(_) => "interrupted",
             Self::Refused(_) => "refused",
+            Self::Trust(error) => error.reason(),
             Self::Artifact(error) => error.reason(),
             Self::Key(_) => "key",
             Self::Assignment { .. } => "manifest",
@@ -121,6 +126,7 @@ impl FetchError {
             | Self::Storage { .. }
             | Self::WrongChunk { .. } => Verdict::Wait,
             Self::Incomplete(_) => Verdict::Refetch,
+            Self::Trust(error) => error.verdict(),
             Self::Refused(_)
             | Self::Artifact(_)
             | Self::Key(_)
@@ -128,6 +134,12 @@ impl FetchError {
             | Self::Memory { .. }
             | Self::Disk { .. } => Verdict::Fail,
         }
+    }
+}
+
+impl From<TrustError> for FetchError {
+    fn from(error: TrustError) -> Self {
+        Self::Trust(Box::new(error))
     }
 }
 

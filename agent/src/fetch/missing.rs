@@ -8,6 +8,7 @@ use edgeformer_proto::artifact::ChunkId;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::error::FetchError;
+use super::trust::Listed;
 use super::versions::OpenVersion;
 use super::{Progress, Store};
 use crate::reconcile::desired::Target;
@@ -19,9 +20,16 @@ const BATCH_CHUNKS: usize = 32;
 const PARALLEL_CALLS: usize = 3;
 
 impl Store {
-    /// Fetches, checks and keeps what opens a version.
-    pub(super) async fn fetch_version(&self, target: &Target) -> Result<OpenVersion, FetchError> {
+    /// Fetches, checks and keeps what opens a version. `listed` is what the owner says of a new one.
+    pub(super) async fn fetch_version(
+        &self,
+        target: &Target,
+        listed: Option<Listed>,
+    ) -> Result<OpenVersion, FetchError> {
         let served = self.origin.version(target.version_id).await?;
+        if let Some(listed) = &listed {
+            self.trust.check(target, listed, &served.manifest_envelope)?;
+        }
         let manifest = self.versions.check_manifest(target, &served.manifest_envelope)?;
         manifest.check_sealed_index(&served.sealed_index)?;
         self.check_memory(target, &manifest)?;

@@ -7,6 +7,7 @@ mod missing;
 pub mod origin;
 pub mod payload;
 pub mod remote;
+pub mod trust;
 pub mod versions;
 
 use std::collections::HashSet;
@@ -21,6 +22,7 @@ use self::chunks::ChunkStore;
 use self::error::FetchError;
 use self::origin::Origin;
 use self::payload::SealedPayload;
+use self::trust::Trust;
 use self::versions::{OpenVersion, Opening, VersionStore};
 use crate::durable::Folder;
 use crate::facts;
@@ -56,6 +58,15 @@ impl Progress {
     }
 }
 
+/// What a version is to this device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// It was never confirmed here: its owner must say that it may be.
+    New,
+    /// It was confirmed here, and its manifest is the one of then.
+    Before,
+}
+
 /// A version that can be given to a worker.
 pub struct Prepared {
     /// What it needs, from its manifest.
@@ -84,6 +95,7 @@ pub trait Artifacts: Clone + Send + Sync + 'static {
     fn fetch(
         &self,
         target: &Target,
+        known: Known,
         progress: Arc<Progress>,
     ) -> impl Future<Output = Result<(), FetchError>> + Send;
     /// Checks every byte on disk, and makes them durable.
@@ -120,6 +132,7 @@ pub struct Store {
     chunks: ChunkStore,
     versions: VersionStore,
     origin: Arc<dyn Origin>,
+    trust: Trust,
     limits: Limits,
     /// Read by those who need files to stay, written by the one who removes them.
     files: Arc<RwLock<()>>,
@@ -131,12 +144,13 @@ impl Store {
         folder: impl Into<Folder>,
         opening: Opening,
         origin: Arc<dyn Origin>,
+        trust: Trust,
         limits: Limits,
     ) -> Self {
         let folder = folder.into();
         let chunks = ChunkStore::new(&folder);
         let versions = VersionStore::new(&folder, opening);
-        Self { folder, chunks, versions, origin, limits, files: Arc::default() }
+        Self { folder, chunks, versions, origin, trust, limits, files: Arc::default() }
     }
 
     fn check_memory(&self, target: &Target, manifest: &Manifest) -> Result<(), FetchError> {
@@ -252,11 +266,26 @@ impl Store {
 }
 
 impl Artifacts for Store {
-    async fn fetch(&self, target: &Target, progress: Arc<Progress>) -> Result<(), FetchError> {
+    async fn fetch(
+        &self,
+        target: &Target,
+        known: Known,
+        progress: Arc<Progress>,
+    ) -> Result<(), FetchError> {
         let _files_stay = self.files.read().await;
+        let listed = match known {
+            Known::New => Some(self.trust.listed(&*self.origin, target).await?),
+            Known::Before => None,
+        };
         let version = match self.open(target).await {
-            Ok(version) => version,
-            Err(FetchError::Incomplete(_)) => self.fetch_version(target).await?,
+            Ok(version) => {
+                // It may be here since before its owner was asked.
+                if let Some(listed) = &listed {
+                    self.trust.check(target, listed, &self.versions.envelope(target)?)?;
+                }
+                version
+            }
+            Err(FetchError::Incomplete(_)) => self.fetch_version(target, listed).await?,
             Err(error) => return Err(error),
         };
         self.check_memory(target, &version.manifest)?;

@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
 use super::error::FetchError;
+use crate::tuf::SourceError;
 
 /// The two files of a version.
 #[derive(Debug, Clone)]
@@ -33,6 +34,12 @@ pub type ServedChunks<'a> = BoxStream<'a, Result<ServedChunk, FetchError>>;
 
 /// Something that serves versions. Each call ends in a bounded time.
 pub trait Origin: Send + Sync {
+    /// A file of the tenant's TUF repository, of at most `max_bytes`; none if there is no such file.
+    fn trust_metadata<'a>(
+        &'a self,
+        name: &'a str,
+        max_bytes: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, SourceError>>;
     /// Manifest and index of a version.
     fn version(&self, id: VersionId) -> BoxFuture<'_, Result<ServedVersion, FetchError>>;
     /// The version's data key, wrapped for this device.

@@ -16,12 +16,16 @@ use tonic::transport::Channel;
 
 use super::error::FetchError;
 use super::origin::{Origin, ServedChunk, ServedChunks, ServedVersion};
+use crate::tuf::SourceError;
 
 /// Longest silence before a call counts as lost: a chunk at 20 kB/s.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Manifest and index in one message, with room for their framing.
 const MAX_VERSION_MESSAGE_BYTES: usize = MAX_SEALED_INDEX_BYTES + (1 << 20);
+
+/// What frames a file of metadata in its message.
+const FRAMING_BYTES: usize = 64;
 
 /// The controller, while there is a session.
 #[derive(Debug, Clone)]
@@ -41,6 +45,29 @@ impl Remote {
 }
 
 impl Origin for Remote {
+    fn trust_metadata<'a>(
+        &'a self,
+        name: &'a str,
+        max_bytes: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, SourceError>> {
+        Box::pin(async move {
+            let channel = self.connected().map_err(|_| SourceError::Offline)?;
+            let mut client = ArtifactsClient::new(channel)
+                .max_decoding_message_size(max_bytes.saturating_add(FRAMING_BYTES));
+            let ask =
+                v1::GetTrustMetadataRequest { name: name.to_owned(), max_bytes: max_bytes as u64 };
+            match tokio::time::timeout(SILENCE_TIMEOUT, client.get_trust_metadata(ask)).await {
+                Ok(Ok(answer)) => Ok(Some(answer.into_inner().file.into())),
+                Ok(Err(status)) => match status.code() {
+                    Code::NotFound => Ok(None),
+                    Code::Unimplemented => Err(SourceError::Unsupported),
+                    code => Err(SourceError::Failed(format!("{code:?}: {}", status.message()))),
+                },
+                Err(_) => Err(SourceError::Failed(format!("no answer in {SILENCE_TIMEOUT:?}"))),
+            }
+        })
+    }
+
     fn version(&self, id: VersionId) -> BoxFuture<'_, Result<ServedVersion, FetchError>> {
         Box::pin(async move {
             let mut client = ArtifactsClient::new(self.connected()?)

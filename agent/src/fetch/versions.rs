@@ -98,6 +98,12 @@ impl VersionStore {
             })
     }
 
+    /// The signed manifest of a version on disk.
+    pub fn envelope(&self, target: &Target) -> Result<Vec<u8>, FetchError> {
+        let read = self.folder(target).read(MANIFEST, MAX_ENVELOPE_BYTES as u64);
+        read.map_err(|_| FetchError::Incomplete(MANIFEST.to_owned()))
+    }
+
     /// Opens a version from disk, with every check. [`FetchError::Incomplete`] if a file is missing.
     pub fn open(&self, target: &Target) -> Result<OpenVersion, FetchError> {
         let folder = self.folder(target);

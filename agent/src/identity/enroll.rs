@@ -22,8 +22,11 @@ use super::store::{Certificate, Identity, IdentityError};
 use super::tls::{ClientAuth, TlsError, client_config};
 use super::ways::{self, FactoryFiles};
 use crate::clock::Clock;
+use crate::durable::Folder;
+use crate::fetch::trust;
 use crate::lock::{self, LockError};
 use crate::privacy::Gate;
+use crate::tuf::{Store, StoreError};
 use crate::{durable, facts};
 
 /// A few certificates.
@@ -126,6 +129,9 @@ pub enum EnrolError {
         /// What is wrong.
         what: String,
     },
+    /// The root that the controller gave cannot be kept or believed.
+    #[error(transparent)]
+    Trust(#[from] StoreError),
     /// Another process works on the state directory.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -196,10 +202,23 @@ pub async fn enroll_telling(
             ways::claim(&controller, tls, &files, message).await?
         }
     };
+    let trusted_root = answer.trusted_root.clone();
     let identity =
         accept(answer, controller, name, roots, &keys, clock).map_err(EnrolError::Answer)?;
+    pin(state_dir, &trusted_root)?;
+    // Last: with it, the device is enrolled.
     identity.save(state_dir)?;
     Ok(Enrolled::Now(identity))
+}
+
+/// Trusts what the tenant's owner signs from this root on, and nothing that was trusted here before.
+fn pin(state_dir: &Path, root: &[u8]) -> Result<(), EnrolError> {
+    let folder = Folder::from(state_dir).folder(trust::FOLDER);
+    let path = folder.path().to_owned();
+    match root.is_empty() {
+        true => folder.remove_all().map_err(|source| IdentityError::File { path, source }.into()),
+        false => Ok(Store::new(folder).begin_anew(root)?),
+    }
 }
 
 fn accept(

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use edgeformer_proto::protocol::PROTOCOL;
 use edgeformer_proto::v1;
 use ring::digest::{SHA256, digest};
@@ -55,12 +56,21 @@ pub fn due_at_us(certificate: &Certificate) -> UnixMicros {
     certificate.obtained_us.saturating_add(life / 3 * 2)
 }
 
+/// What a renewal gives.
+#[derive(Debug)]
+pub struct Renewed {
+    /// With its new certificate.
+    pub identity: Identity,
+    /// The newest root of the tenant's TUF repository; empty if the controller keeps none.
+    pub trusted_root: Bytes,
+}
+
 /// A new certificate for `identity`, over a connection without the old one.
 pub async fn renew(
     identity: &Identity,
     keys: &Arc<dyn DeviceKeys>,
     clock: &Clock,
-) -> Result<Identity, RenewError> {
+) -> Result<Renewed, RenewError> {
     let tls = client_config(&identity.roots, ClientAuth::Anonymous, clock)?;
     let channel = dial::connect(&identity.controller, tls).await?;
     let answer = exchange(channel, identity, keys).await?;
@@ -70,7 +80,8 @@ pub async fn renew(
     let certificate = Certificate::parse(chain, clock.now_us()).map_err(RenewError::Answer)?;
     let root =
         (!answer.root_der.is_empty()).then(|| CertificateDer::from(answer.root_der.to_vec()));
-    Ok(identity.renewed(certificate, root))
+    let identity = identity.renewed(certificate, root);
+    Ok(Renewed { identity, trusted_root: answer.trusted_root })
 }
 
 async fn exchange(

@@ -16,7 +16,7 @@ use super::state::{Event, Failure, SlotState};
 use super::step::{Observation, Step, next_step};
 use crate::clock::Clock;
 use crate::fetch::error::{FetchError, Verdict};
-use crate::fetch::{Artifacts, Progress};
+use crate::fetch::{Artifacts, Known, Progress};
 use crate::session::backoff;
 use crate::slots::{
     PayloadError, SlotName, SlotSpec, TrialError, WorkerEvent, WorkerRole, Workers,
@@ -183,7 +183,7 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
     }
 
     async fn repair(&mut self, target: Target) -> Result<(), LedgerError> {
-        let fetched = match self.fetch_unless_interrupted(&target).await {
+        let fetched = match self.fetch_unless_interrupted(&target, Known::Before).await {
             // Durable too, or the next power loss takes it away again.
             Some(Ok(())) => Some(self.shared.artifacts.verify(&target).await),
             fetched => fetched,
@@ -208,7 +208,13 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
     async fn fetch(&mut self, target: Target) -> Result<(), LedgerError> {
         // What is no longer wanted makes room first.
         let swept = self.shared.collector.sweep().await;
-        let Some(outcome) = self.fetch_unless_interrupted(&target).await else { return Ok(()) };
+        let known = match self.state().confirmed_before(&target) {
+            true => Known::Before,
+            false => Known::New,
+        };
+        let Some(outcome) = self.fetch_unless_interrupted(&target, known).await else {
+            return Ok(());
+        };
         self.wrong_chunks = match outcome {
             Err(FetchError::WrongChunk { .. }) => self.wrong_chunks + 1,
             _ => 0,
@@ -245,10 +251,11 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
     async fn fetch_unless_interrupted(
         &mut self,
         target: &Target,
+        known: Known,
     ) -> Option<Result<(), FetchError>> {
         self.progress = Arc::default();
         let artifacts = self.shared.artifacts.clone();
-        let fetching = artifacts.fetch(target, Arc::clone(&self.progress));
+        let fetching = artifacts.fetch(target, known, Arc::clone(&self.progress));
         tokio::pin!(fetching);
         let before = self.state();
         let mut tick = self.shared.clock.pause(PROGRESS_INTERVAL);

@@ -139,6 +139,13 @@ impl SlotState {
         self.previous.iter().chain(&self.older)
     }
 
+    /// Whether this very version was confirmed here before, and is kept.
+    pub fn confirmed_before(&self, wanted: &Target) -> bool {
+        self.confirmed.iter().chain(self.older_versions()).any(|one| {
+            one.version_id == wanted.version_id && one.manifest_sha256 == wanted.manifest_sha256
+        })
+    }
+
     /// This slot without these older versions.
     #[must_use]
     pub fn forget(mut self, versions: &[VersionId]) -> Self {

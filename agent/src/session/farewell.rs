@@ -81,7 +81,7 @@ async fn once(
 ) -> Result<Told, SessionError> {
     if clock.now_us() >= renew::due_at_us(&identity.certificate) {
         match renew::renew(identity, keys, clock).await {
-            Ok(renewed) => *identity = renewed,
+            Ok(renewed) => *identity = renewed.identity,
             Err(renew::RenewError::Refused(text)) => return Ok(unknown(&text)),
             Err(error) => tracing::warn!(%error, "the certificate was not renewed"),
         }

@@ -18,10 +18,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::clock::{Clock, UnixMicros, rfc3339};
+use crate::fetch::trust::Trust;
 use crate::identity::dial::{self, DialError};
 use crate::identity::erase::EraseError;
 use crate::identity::instance::{InstanceError, InstanceStore};
-use crate::identity::renew::{self, RenewError};
+use crate::identity::renew::{self, RenewError, Renewed};
 use crate::identity::tls::{ClientAuth, TlsError, client_config};
 use crate::identity::{DeviceKeys, Identity, IdentityError};
 use crate::reconcile::Handle;
@@ -84,6 +85,8 @@ pub struct Parts {
     pub instance: Arc<InstanceStore>,
     /// Cancelled when the controller ordered this device to erase itself, and that is noted.
     pub retire: CancellationToken,
+    /// What the tenant's owner released.
+    pub trust: Trust,
     /// What is run here.
     pub reconcile: Handle,
     /// What others see.
@@ -200,8 +203,9 @@ impl Session {
             return Ok(());
         }
         match renew::renew(&identity, &self.parts.keys, &self.parts.clock).await {
-            Ok(renewed) => {
+            Ok(Renewed { identity: renewed, trusted_root }) => {
                 renewed.save(&self.parts.state_dir)?;
+                self.pin(&trusted_root).await;
                 self.force_renewal = false;
                 tracing::info!(
                     valid_until = rfc3339(renewed.certificate.not_after_us),
@@ -220,6 +224,17 @@ impl Session {
                 );
                 Ok(())
             }
+        }
+    }
+
+    /// For a device that was enrolled before there were roots. Without it, the next new version is
+    /// another opportunity.
+    async fn pin(&self, root: &[u8]) {
+        if root.is_empty() {
+            return;
+        }
+        if let Err(error) = self.parts.trust.pin_first(root).await {
+            tracing::warn!(%error, "the tenant's trusted root was not pinned");
         }
     }
 

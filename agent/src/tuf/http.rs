@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::store::Source;
+use super::store::{Source, SourceError};
 
 /// Longest that name, TCP, TLS and the head of the answer may take together.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -148,7 +148,7 @@ pub(super) fn encode_path(path: &str) -> String {
 }
 
 impl Source for Base {
-    async fn fetch(&self, file: &str, max_bytes: usize) -> Result<Option<Vec<u8>>, String> {
+    async fn fetch(&self, file: &str, max_bytes: usize) -> Result<Option<Vec<u8>>, SourceError> {
         let fetch = async {
             let Some(body) = self.open(file).await? else { return Ok(None) };
             let mut bytes = Vec::new();
@@ -163,6 +163,6 @@ impl Source for Base {
             .await?;
             anyhow::Ok(Some(bytes))
         };
-        fetch.await.map_err(|error| format!("{error:#}"))
+        fetch.await.map_err(|error| SourceError::Failed(format!("{error:#}")))
     }
 }

@@ -6,4 +6,4 @@ mod http;
 mod store;
 
 pub use command::run;
-pub use store::{Source, Store, StoreError, look_up, refresh};
+pub use store::{Source, SourceError, Store, StoreError, look_up, refresh};

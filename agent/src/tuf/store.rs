@@ -33,14 +33,28 @@ pub enum StoreError {
     /// Not to be believed.
     #[error(transparent)]
     Tuf(#[from] TufError),
-    /// The repository cannot be reached.
-    #[error("{file}: {reason}")]
+    /// The repository did not answer.
+    #[error("{file}: {error}")]
     Source {
         /// What was asked for.
         file: String,
         /// Why it did not come.
-        reason: String,
+        error: SourceError,
     },
+}
+
+/// Why a repository did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SourceError {
+    /// It is a controller of before there were repositories.
+    #[error("the controller keeps no trust metadata")]
+    Unsupported,
+    /// There is no connection.
+    #[error("not connected to the controller")]
+    Offline,
+    /// It did not get through, or more came than may.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// Where a repository's files come from.
@@ -50,7 +64,7 @@ pub trait Source {
         &self,
         file: &str,
         max_bytes: usize,
-    ) -> impl Future<Output = Result<Option<Vec<u8>>, String>> + Send;
+    ) -> impl Future<Output = Result<Option<Vec<u8>>, SourceError>> + Send;
 }
 
 /// A folder with trusted metadata.
@@ -97,12 +111,51 @@ impl Store {
         }
     }
 
+    /// Forgets everything, and begins to trust this root.
+    pub fn begin_anew(&self, root: &[u8]) -> Result<(), StoreError> {
+        check_initial_root(root, &Limits::default())?;
+        self.0.remove_all().map_err(|source| self.disk("", source))?;
+        self.init(root)
+    }
+
+    /// Whether a root was ever trusted here.
+    pub fn has_root(&self) -> Result<bool, StoreError> {
+        Ok(self.0.size(ROOT).is_some() || !self.history()?.is_empty())
+    }
+
+    /// Versions of the roots that were trusted.
+    fn history(&self) -> Result<Vec<u64>, StoreError> {
+        let listed = self.0.folder(HISTORY).list();
+        let listed = listed.map_err(|source| self.disk(HISTORY, source))?;
+        let version = |name: &str| name.strip_suffix(".root.json")?.parse().ok();
+        Ok(listed.iter().filter_map(|entry| version(&entry.name)).collect())
+    }
+
+    /// The root that was trusted last. Where its file is gone or damaged, or was never written, its copy
+    /// takes its place, so that what was trusted once is never begun anew.
     fn root(&self, limits: &Limits) -> Result<Vec<u8>, StoreError> {
-        match self.0.read(ROOT, limits.root_bytes as u64) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        let is_good = |root: &Vec<u8>| check_initial_root(root, limits).is_ok();
+        let stored = self.0.read(ROOT, limits.root_bytes as u64);
+        if let Some(root) = stored.as_ref().ok().filter(|root| is_good(root)) {
+            return Ok(root.clone());
+        }
+        let mut versions = self.history()?;
+        versions.sort_unstable_by(|one, other| other.cmp(one));
+        let copy = |version: u64| {
+            let name = format!("{version}.{ROOT}");
+            self.0.folder(HISTORY).read(&name, limits.root_bytes as u64).ok().filter(is_good)
+        };
+        match (versions.into_iter().find_map(copy), stored) {
+            (Some(root), _) => {
+                self.0.write(ROOT, &root).map_err(|source| self.disk(ROOT, source))?;
+                Ok(root)
+            }
+            // It says what is wrong with it.
+            (None, Ok(root)) => Ok(root),
+            (None, Err(error)) if error.kind() == io::ErrorKind::NotFound => {
                 Err(StoreError::NoRoot(self.0.path().to_owned()))
             }
-            read => read.map_err(|source| self.disk(ROOT, source)),
+            (None, Err(source)) => Err(self.disk(ROOT, source)),
         }
     }
 
@@ -115,7 +168,7 @@ impl Store {
             return Ok(self.stored(request));
         }
         let answer = source.fetch(&request.file, request.max_bytes).await;
-        answer.map_err(|reason| StoreError::Source { file: request.file.clone(), reason })
+        answer.map_err(|error| StoreError::Source { file: request.file.clone(), error })
     }
 }
 

@@ -1,11 +1,12 @@
 //! One life of an agent on a simulated device, from its start to the loss of power or to the point
 //! where nothing is left to do, and the scenario that it lives through.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use edgeformer_agent::clock::Clock;
+use edgeformer_agent::fetch::trust::Trust;
 use edgeformer_agent::fetch::versions::Opening;
 use edgeformer_agent::fetch::{Limits, Store};
 use edgeformer_agent::reconcile::Handle;
@@ -42,6 +43,8 @@ const OFFLINE_US: i64 = 70_000_000;
 pub struct Fleet {
     pub publisher: Arc<Publisher>,
     pub models: Arc<HashMap<VersionId, Model>>,
+    /// What the tenant's owner signed of it.
+    pub metadata: Arc<BTreeMap<String, Vec<u8>>>,
 }
 
 /// What one desired state of a scenario leads to.
@@ -143,6 +146,7 @@ impl<'a> Device<'a> {
         let clock = Clock::injected(self.time.clone());
         ledger.recover(clock.now_us());
         let ledger = Arc::new(ledger);
+        let handle_clock = clock.clone();
         let policy = Retention { versions: 2, bytes: u64::MAX };
         let handle = Handle::new(Arc::clone(&ledger), clock, policy).seeded(self.seed);
         let workers =
@@ -153,6 +157,7 @@ impl<'a> Device<'a> {
             online: Arc::clone(&online),
             publisher: Arc::clone(&self.fleet.publisher),
             models: Arc::clone(&self.fleet.models),
+            metadata: Arc::clone(&self.fleet.metadata),
         };
         let opening = Opening {
             tenant_id: self.fleet.publisher.tenant,
@@ -161,7 +166,9 @@ impl<'a> Device<'a> {
             keys: Arc::new(SimKeys),
         };
         let limits = Limits { memory_bytes: Some(u64::MAX) };
-        let store = Store::new(&folder, opening, Arc::new(origin), limits);
+        // Not pinned at enrolment: that is a part of the first update.
+        let trust = Trust::open(&folder, handle_clock, "box");
+        let store = Store::new(&folder, opening, Arc::new(origin), trust, limits);
         let (sessions, stop) = (watch::channel(0).0, CancellationToken::new());
         let (running, slot_workers) = (handle.clone(), workers.clone());
         let (session, until) = (sessions.subscribe(), stop.clone());

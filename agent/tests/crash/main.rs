@@ -13,6 +13,8 @@ mod life;
 #[allow(dead_code)]
 #[path = "../support/publish.rs"]
 mod publish;
+#[path = "../../../proto/tests/tuf/repo.rs"]
+mod repo;
 mod world;
 
 use std::collections::{BTreeSet, HashMap};
@@ -22,12 +24,14 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use edgeformer_agent::reconcile::report::Stage;
+use edgeformer_proto::artifact::target_path;
 use edgeformer_proto::ids::{TenantId, VersionId};
 
 use disk::{Fault, SimDisk};
 use life::{Device, End, Fleet, Wish};
 use publish::Publisher;
-use world::{Behaviour, Model};
+use repo::Repo;
+use world::{Behaviour, Model, START_US};
 
 /// More than all versions take: these tests fill the disk by order.
 const CAPACITY: u64 = 1600 << 20;
@@ -49,15 +53,27 @@ static FLEET: LazyLock<(Fleet, [VersionId; 8])> = LazyLock::new(|| {
         Behaviour::Good,
     ];
     let mut models = HashMap::new();
+    let mut owner = Repo::valid_from(START_US / 1_000_000);
     let ids = std::array::from_fn(|number| {
         // Every second version has the pieces of the one before it.
         let pieces = if number < 6 { 4 } else { 12 };
         let version = publisher.publish(number as u64 + 1, pieces, 1 + number as u8 / 2);
         let id = version.subject.version_id;
+        let path = target_path("m", &version.subject.version.to_string());
+        owner.add_target("targets", &path, &version.envelope);
         models.insert(id, Model { version, behaviour: kinds[number] });
         id
     });
-    (Fleet { publisher: Arc::new(publisher), models: Arc::new(models) }, ids)
+    owner.bump_targets();
+    owner.publish();
+    let mut metadata = owner.files;
+    metadata.insert("root.json".to_owned(), metadata["1.root.json"].clone());
+    let fleet = Fleet {
+        publisher: Arc::new(publisher),
+        models: Arc::new(models),
+        metadata: Arc::new(metadata),
+    };
+    (fleet, ids)
 });
 
 fn confirmed(version: usize) -> Wish {
@@ -147,6 +163,8 @@ fn only_what_is_needed_is_left(disk: &SimDisk, wishes: &[Wish]) {
         .iter()
         .map(|name| root.join(name))
         .collect();
+    let trust = ["root", "timestamp", "snapshot", "targets", "root_history/1.root"];
+    expected.extend(trust.map(|name| root.join("trust").join(format!("{name}.json"))));
     for id in &kept {
         let folder = root.join("versions").join(id.to_string());
         expected

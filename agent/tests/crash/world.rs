@@ -15,6 +15,7 @@ use edgeformer_agent::slots::{
     Paging, PayloadSource, Serving, SlotName, SlotSpec, SupervisorError, TrialError, TrialReport,
     WorkerEvent, WorkerRole, Workers,
 };
+use edgeformer_agent::tuf::SourceError;
 use edgeformer_proto::Generation;
 use edgeformer_proto::artifact::{ChunkId, DataKey};
 use edgeformer_proto::ids::VersionId;
@@ -29,7 +30,7 @@ use crate::disk::SimDisk;
 use crate::publish::{Publisher, Version};
 
 /// A Tuesday.
-const START_US: UnixMicros = 1_790_000_000_000_000;
+pub const START_US: UnixMicros = 1_790_000_000_000_000;
 
 /// Time of the simulation.
 #[derive(Clone, Default)]
@@ -239,6 +240,8 @@ pub struct SimOrigin {
     pub online: Arc<AtomicBool>,
     pub publisher: Arc<Publisher>,
     pub models: Arc<HashMap<VersionId, Model>>,
+    /// Files of the tenant's TUF repository.
+    pub metadata: Arc<BTreeMap<String, Vec<u8>>>,
 }
 
 impl SimOrigin {
@@ -254,6 +257,22 @@ impl SimOrigin {
 }
 
 impl Origin for SimOrigin {
+    fn trust_metadata<'a>(
+        &'a self,
+        name: &'a str,
+        _: usize,
+    ) -> BoxFuture<'a, Result<Option<Vec<u8>>, SourceError>> {
+        Box::pin(async move {
+            if self.disk.act().is_err() {
+                std::future::pending::<()>().await;
+            }
+            match self.online.load(Ordering::Relaxed) {
+                true => Ok(self.metadata.get(name).cloned()),
+                false => Err(SourceError::Offline),
+            }
+        })
+    }
+
     fn version(&self, id: VersionId) -> BoxFuture<'_, Result<ServedVersion, FetchError>> {
         Box::pin(async move {
             let version = self.version(id).await?;

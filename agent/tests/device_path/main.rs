@@ -4,6 +4,7 @@
 mod sent;
 #[path = "../support/mod.rs"]
 mod support;
+mod trust;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -14,6 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use edgeformer_agent::clock::Clock;
 use edgeformer_agent::durable::Folder;
 use edgeformer_agent::fetch::remote::Remote;
+use edgeformer_agent::fetch::trust::Trust;
 use edgeformer_agent::fetch::versions::Opening;
 use edgeformer_agent::fetch::{Limits, Store};
 use edgeformer_agent::identity::enroll::{self, EnrolError, Enrolled};
@@ -92,7 +94,9 @@ impl<'a> Setup<'a> {
         let limits = Limits { memory_bytes: self.memory_bytes };
         let channel = links.channel.subscribe();
         let sends = channel.clone();
-        let store = Store::new(&self.folder, opening, Arc::new(Remote::new(channel)), limits);
+        let trust = Trust::open(&self.folder, self.clock.clone(), "box");
+        let origin = Arc::new(Remote::new(channel));
+        let store = Store::new(&self.folder, opening, origin, trust.clone(), limits);
         let (sessions, connection) = (links.sessions.subscribe(), links.connection.subscribe());
         let (workers, stop, tasks) =
             (Scripted::new(), CancellationToken::new(), TaskTracker::new());
@@ -105,6 +109,7 @@ impl<'a> Setup<'a> {
             keys,
             clock: self.clock,
             boot_id: "boot".to_owned(),
+            trust,
             reconcile,
             links,
         };

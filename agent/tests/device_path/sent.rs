@@ -194,6 +194,7 @@ async fn a_device_sends_what_is_declared_and_nothing_else() {
         "SlotStatus.message",
         "Heartbeat.disk_free_bytes",
         "Rejected.reason",
+        "GetTrustMetadataRequest.name",
         "FetchChunksRequest.chunk_ids",
         "WrapDataKeyRequest.version_id",
     ] {

@@ -5,6 +5,8 @@ pub mod full_disk;
 // The tests of the disk ask more of it.
 #[allow(dead_code)]
 pub mod publish;
+#[path = "../../../proto/tests/tuf/repo.rs"]
+pub mod repo;
 pub mod workers;
 
 use std::collections::HashMap;
@@ -12,6 +14,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use edgeformer_proto::artifact::target_path;
 use edgeformer_proto::ids::{DeviceId, TenantId};
 use edgeformer_proto::keywrap::{HpkePublic, KeyContext, wrap};
 use edgeformer_proto::protocol::PROTOCOL;
@@ -36,6 +39,7 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 
 use publish::{Publisher, Version};
+use repo::Repo;
 
 pub type Answer<T> = Result<Response<T>, Status>;
 
@@ -64,6 +68,10 @@ pub struct Inner {
     pub lifetime_s: AtomicU64,
     pub renewals: AtomicU32,
     pub enrolments: AtomicU32,
+    /// What its tenant's owner signed; none for a controller of before there was such a thing.
+    pub trust: Mutex<Option<Repo>>,
+    /// Files of metadata that it serves in the place of the right ones.
+    pub forged: Mutex<HashMap<String, Vec<u8>>>,
     /// What it says it speaks. A newer one also says things that this agent does not know.
     pub protocol: AtomicU32,
 }
@@ -124,6 +132,8 @@ impl Controller {
             lifetime_s: AtomicU64::new(3600),
             renewals: AtomicU32::new(0),
             enrolments: AtomicU32::new(0),
+            trust: Mutex::new(Some(Repo::valid_from(now_s()))),
+            forged: Mutex::default(),
             protocol: AtomicU32::new(PROTOCOL),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -185,8 +195,33 @@ impl Controller {
         .pop()
     }
 
-    /// Publishes a version and assigns it to slot "m" at generation `counter`.
+    /// Has a version signed by its tenant's owner, if there is one.
+    pub fn release(&self, version: &Version, manifest: &[u8]) {
+        if let Some(repo) = &mut *self.inner.trust.lock().unwrap() {
+            let path = target_path("m", &version.subject.version.to_string());
+            repo.bump_targets();
+            repo.add_target("targets", &path, manifest);
+            repo.publish();
+        }
+    }
+
+    /// The newest root; empty without one.
+    fn trusted_root(&self) -> bytes::Bytes {
+        let trust = self.inner.trust.lock().unwrap();
+        let newest = |repo: &Repo| {
+            repo.files[&format!("{}.root.json", repo.root.common.version - 1)].clone()
+        };
+        trust.as_ref().map(newest).unwrap_or_default().into()
+    }
+
+    /// Releases a version and assigns it to slot "m" at generation `counter`.
     pub fn assign(&self, counter: u64, version: &Version) {
+        self.release(version, &version.envelope);
+        self.assign_only(counter, version);
+    }
+
+    /// Assigns a version to slot "m" at generation `counter`, whatever its owner says.
+    pub fn assign_only(&self, counter: u64, version: &Version) {
         let version_id = version.subject.version_id.to_string();
         self.inner.versions.lock().unwrap().insert(version_id.clone(), version.clone());
         self.inner.desired.send_replace(Some(v1::DesiredState {
@@ -207,6 +242,11 @@ impl Controller {
         let found = self.inner.versions.lock().unwrap().get(id).cloned();
         found.ok_or_else(|| Status::not_found(format!("no version {id}")))
     }
+}
+
+/// The time, in seconds since the Unix epoch.
+pub fn now_s() -> i64 {
+    time::OffsetDateTime::now_utc().unix_timestamp()
 }
 
 /// Looks again and again until `check` holds. Ends the test with what it waited for.
@@ -251,6 +291,7 @@ impl v1::enrolment_server::Enrolment for Controller {
             root_der: self.inner.root_der.clone().into(),
             release_public: self.inner.publisher.release.public().as_bytes().to_vec().into(),
             trust_domain: "test".to_owned(),
+            trusted_root: self.trusted_root(),
         }))
     }
 
@@ -278,6 +319,7 @@ impl v1::enrolment_server::Enrolment for Controller {
         Ok(Response::new(v1::RenewResponse {
             certificate_chain_der: self.issue(&request.csr_der),
             root_der: self.inner.root_der.clone().into(),
+            trusted_root: self.trusted_root(),
         }))
     }
 }
@@ -348,6 +390,24 @@ impl v1::artifacts_server::Artifacts for Controller {
             manifest_envelope: version.envelope.into(),
             sealed_index: version.sealed_index.into(),
         }))
+    }
+
+    async fn get_trust_metadata(
+        &self,
+        request: Request<v1::GetTrustMetadataRequest>,
+    ) -> Answer<v1::GetTrustMetadataResponse> {
+        self.keep("GetTrustMetadataRequest", request.get_ref());
+        let name = request.into_inner().name;
+        let forged = self.inner.forged.lock().unwrap().get(&name).cloned();
+        let newest = self.trusted_root();
+        let trust = self.inner.trust.lock().unwrap();
+        let repo = trust.as_ref().ok_or_else(|| Status::unimplemented("no such call"))?;
+        let file = match name.as_str() {
+            "root.json" => Some(newest.to_vec()),
+            name => forged.or_else(|| repo.files.get(name).cloned()),
+        };
+        let file = file.ok_or_else(|| Status::not_found(name))?;
+        Ok(Response::new(v1::GetTrustMetadataResponse { file: file.into() }))
     }
 
     async fn fetch_chunks(

@@ -1,12 +1,12 @@
 //! The tenant's trust repository as clients of TUF read it: files by name.
 
+use edgeformer_proto::artifact::target_path;
 use edgeformer_proto::tuf::{Role, Root, Signed, TopLevel};
 
 use crate::app::App;
 use crate::error::AppError;
 use crate::scope::TenantScope;
 use crate::store::{trust as rows, versions};
-use crate::trust::target_path;
 
 /// A role of the repository.
 #[derive(Debug, Clone)]

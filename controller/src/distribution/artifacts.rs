@@ -11,13 +11,19 @@ use futures::{Stream, StreamExt, stream};
 use tonic::{Request, Response, Status};
 
 use super::objects::{Objects, ObjectsError};
+use crate::admin::trust;
 use crate::app::App;
 use crate::device_listener::{DeviceIdentity, identity, unavailable};
+use crate::error::AppError;
 use crate::store::versions;
+use crate::trust::{TrustError, newest_root};
 
 /// Chunks read ahead of what the device takes: enough to keep a disk or bucket busy, and at most
 /// four megabytes per call.
 const READ_AHEAD: usize = 4;
+
+/// What only a device that trusts no root yet asks for; every other goes from one version to the next.
+const NEWEST_ROOT: &str = "root.json";
 
 /// The service, to be put behind the guard that identifies devices.
 #[derive(Clone)]
@@ -35,6 +41,27 @@ impl ArtifactService {
     pub fn server(app: App) -> ArtifactsServer<Self> {
         // 256 ids of 32 bytes and their framing.
         ArtifactsServer::new(Self::new(app)).max_decoding_message_size(16 << 10)
+    }
+
+    async fn trust(&self, device: &DeviceIdentity, name: &str) -> Result<Vec<u8>, Status> {
+        let scope = device.scope();
+        let found = match name {
+            NEWEST_ROOT => match newest_root(&self.app, &scope).await {
+                Ok(root) => Ok(root),
+                Err(TrustError::Store(error)) => return Err(unavailable(error)),
+                Err(error) => {
+                    tracing::error!(%error, "a device's trust repository cannot be made");
+                    let text =
+                        "the controller cannot make its trust repository now: its log says why";
+                    return Err(Status::unavailable(text));
+                }
+            },
+            name => trust::metadata(&self.app, &scope, name).await,
+        };
+        found.map_err(|error| match error {
+            AppError::Store(error) => unavailable(error),
+            _ => Status::not_found("there is no trust metadata of this name here"),
+        })
     }
 
     async fn version(
@@ -72,6 +99,22 @@ impl Artifacts for ArtifactService {
     ) -> Result<Response<v1::GetVersionResponse>, Status> {
         let device = identity(&request)?;
         self.version(&device, &request.get_ref().version_id).await.map(Response::new)
+    }
+
+    async fn get_trust_metadata(
+        &self,
+        request: Request<v1::GetTrustMetadataRequest>,
+    ) -> Result<Response<v1::GetTrustMetadataResponse>, Status> {
+        let device = identity(&request)?;
+        let v1::GetTrustMetadataRequest { name, max_bytes } = request.into_inner();
+        let file = self.trust(&device, &name).await?;
+        if file.len() as u64 > max_bytes {
+            let length = file.len();
+            let text =
+                format!("{length} bytes, and the device reads {max_bytes}: update its agent");
+            return Err(Status::out_of_range(text));
+        }
+        Ok(Response::new(v1::GetTrustMetadataResponse { file: file.into() }))
     }
 
     type FetchChunksStream = ChunkStream;

@@ -1,6 +1,7 @@
 //! Enrol: a token for a certificate.
 
-use edgeformer_proto::ids::DeviceId;
+use bytes::Bytes;
+use edgeformer_proto::ids::{DeviceId, TenantId};
 use edgeformer_proto::v1;
 
 use super::request::Applicant;
@@ -14,6 +15,7 @@ use crate::store::devices::{self, Device, replacements};
 use crate::store::enrolments::{self, NewDevice};
 use crate::store::tenants::{self, Tenant};
 use crate::store::{Conn, Write, audit_log, tenant_rows};
+use crate::trust;
 use edgeformer_proto::token::Token;
 
 impl Enroller {
@@ -115,7 +117,7 @@ impl Enroller {
             self.app.nudges.rollouts.notify_one();
         }
         tracing::info!(%device, name = new.name, tenant = tenant.name, "device enrolled");
-        Ok(self.answer(&tenant, device, issued.cert_der))
+        self.answer(&tenant, device, issued.cert_der).await
     }
 
     /// Records the refusal, and gives it back.
@@ -166,18 +168,30 @@ impl Enroller {
             "enrolled again with the same key",
         )
         .await?;
-        Ok(self.answer(tenant, device, issued.cert_der))
+        self.answer(tenant, device, issued.cert_der).await
     }
 
-    fn answer(&self, tenant: &Tenant, device: DeviceId, leaf_der: Vec<u8>) -> v1::EnrolResponse {
-        v1::EnrolResponse {
+    async fn answer(
+        &self,
+        tenant: &Tenant,
+        device: DeviceId,
+        leaf_der: Vec<u8>,
+    ) -> Result<v1::EnrolResponse, EnrolmentError> {
+        Ok(v1::EnrolResponse {
             device_id: device.to_string(),
             tenant_id: tenant.id.to_string(),
             certificate_chain_der: vec![leaf_der.into(), tenant.ca_cert_der.clone().into()],
             root_der: self.root_der.clone().into(),
             release_public: tenant.release_public.clone().into(),
             trust_domain: self.trust_domain.clone(),
-        }
+            trusted_root: self.trusted_root(tenant.id).await?,
+        })
+    }
+
+    /// What a device is to trust from now on, if it trusts nothing yet.
+    pub(super) async fn trusted_root(&self, tenant: TenantId) -> Result<Bytes, EnrolmentError> {
+        let scope = TenantScope::system(tenant, "enrolment");
+        Ok(trust::newest_root(&self.app, &scope).await?.into())
     }
 }
 

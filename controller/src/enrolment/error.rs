@@ -8,6 +8,7 @@ use crate::ca::CaError;
 use crate::ca::factory::FactoryError;
 use crate::store::StoreError;
 use crate::tenancy::{Closed, book};
+use crate::trust::TrustError;
 use crate::vault::VaultError;
 use edgeformer_proto::token::TokenError;
 
@@ -117,9 +118,21 @@ pub enum EnrolmentError {
     /// A wrapped key does not open.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// The tenant's trusted root cannot be given.
+    #[error(transparent)]
+    Trust(TrustError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<TrustError> for EnrolmentError {
+    fn from(error: TrustError) -> Self {
+        match error {
+            TrustError::Store(error) => Self::Store(error),
+            error => Self::Trust(error),
+        }
+    }
 }
 
 impl From<book::Refused> for EnrolmentError {
@@ -155,7 +168,7 @@ impl From<EnrolmentError> for Status {
             E::Tenant(_) => Status::unavailable(message),
             E::TooManyDevices(_) => Status::resource_exhausted(message),
             E::Store(error) => crate::device_listener::unavailable(error),
-            E::NoInstallation | E::Ca(_) | E::Vault(_) => {
+            E::NoInstallation | E::Ca(_) | E::Vault(_) | E::Trust(_) => {
                 tracing::error!(error = message, "cannot issue a device certificate");
                 Status::internal("the controller cannot issue certificates now: its log says why")
             }

@@ -52,6 +52,7 @@ impl Enroller {
         Ok(v1::RenewResponse {
             certificate_chain_der: vec![issued.cert_der.into(), tenant.ca_cert_der.into()],
             root_der: self.root_der.clone().into(),
+            trusted_root: self.trusted_root(tenant.id).await?,
         })
     }
 

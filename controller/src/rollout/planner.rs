@@ -35,6 +35,8 @@ pub struct Entry {
     pub state: DeviceState,
     /// What its slot is to run; `None` empties it.
     pub version: Option<VersionId>,
+    /// The holders of the targets keys have not signed it yet: devices would refuse it.
+    pub unsigned: bool,
     /// The generation that carried it to the device; `None` while pending.
     pub assigned: Option<Generation>,
     /// Newest generation that the device made durable.
@@ -141,7 +143,7 @@ fn step(rollout: RolloutId, entry: &Entry, running: bool) -> Option<Action> {
         return to(DeviceState::Failed, "revoked", why);
     }
     let Some(assigned) = entry.assigned.filter(|_| entry.state != DeviceState::Pending) else {
-        return running.then_some(Action::Assign(entry.device));
+        return (running && !entry.unsigned).then_some(Action::Assign(entry.device));
     };
     if entry.owner != Some(rollout) {
         return to(
@@ -193,6 +195,9 @@ fn waiting(devices: &[Entry], after: &[DeviceState], now: Timestamp) -> Waiting 
 }
 
 fn waits(entry: &Entry, state: DeviceState, now: Timestamp) -> Waits {
+    if state == DeviceState::Pending && entry.unsigned {
+        return Waits::Signature;
+    }
     let online = entry.last_seen.is_some_and(|at| at.plus(OFFLINE_AFTER) >= now);
     if !online {
         return Waits::Offline { since_us: entry.last_seen.map(|at| at.0) };

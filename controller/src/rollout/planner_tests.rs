@@ -24,6 +24,7 @@ impl World {
             last_seen: Some(NOW),
             state: DeviceState::Pending,
             version: Some(self.version),
+            unsigned: false,
             assigned: None,
             accepted: generation(0),
             owner: None,

@@ -1,15 +1,16 @@
 //! Carries plans out. Runs on a timer and on a nudge; every run reads the world anew, so the next tick
 //! is the retry of whatever failed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use edgeformer_proto::ids::{DeviceId, TenantId};
+use edgeformer_proto::ids::{DeviceId, TenantId, VersionId};
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::planner::{Action, Snapshot, plan};
-use super::types::RolloutState;
+use super::planner::{Action, Entry, Snapshot, plan};
+use super::types::{DeviceState, RolloutState};
 use super::waiting::Waiting;
 use crate::app::App;
 use crate::audit::{Intent, Resource};
@@ -19,6 +20,7 @@ use crate::scope::{InstallationScope, TenantScope};
 use crate::store::rollout_devices::{self, Step};
 use crate::store::rollouts::{self, NamedRollout};
 use crate::store::{StoreError, assignments, tenants};
+use crate::trust;
 
 /// How late a change that was not nudged is seen, e.g. a report received by another controller.
 const INTERVAL: Duration = Duration::from_secs(3);
@@ -83,8 +85,9 @@ async fn reconcile_one(
     let now = app.now();
     let rollout = &named.rollout;
     let mut read = app.store.read(scope).await?;
-    let devices = rollout_devices::entries(&mut read, rollout.id, &rollout.slot).await?;
+    let mut devices = rollout_devices::entries(&mut read, rollout.id, &rollout.slot).await?;
     drop(read);
+    note_unsigned(app, scope, &mut devices).await;
     let plan = plan(&Snapshot { id: rollout.id, state: rollout.state, devices }, now);
     note(app, scope, &named, &plan.actions, &plan.waiting, now).await?;
     for action in plan.actions {
@@ -97,6 +100,26 @@ async fn reconcile_one(
         }
     }
     Ok(())
+}
+
+/// Looks up which versions devices would refuse. When that cannot be told, none of them is assigned.
+async fn note_unsigned(app: &App, scope: &TenantScope, devices: &mut [Entry]) {
+    let pending = devices.iter_mut().filter(|entry| entry.state == DeviceState::Pending);
+    let mut pending: Vec<_> = pending.filter(|entry| entry.version.is_some()).collect();
+    let wanted: BTreeSet<VersionId> = pending.iter().filter_map(|entry| entry.version).collect();
+    if wanted.is_empty() {
+        return;
+    }
+    let unlisted = match trust::unlisted(app, scope, &wanted).await {
+        Ok(unlisted) => unlisted,
+        Err(error) => {
+            tracing::error!(%error, "whether a version is signed cannot be told; its rollout waits");
+            wanted
+        }
+    };
+    for entry in &mut pending {
+        entry.unsigned = entry.version.is_some_and(|version| unlisted.contains(&version));
+    }
 }
 
 /// Writes all moves and the report in one transaction. Observations: nobody decided them.

@@ -39,6 +39,8 @@ pub struct WaitingDevice {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Waits {
+    /// For the holders of the targets keys to sign its version.
+    Signature,
     /// To be assigned, at the next tick.
     Assignment,
     /// To come back.
@@ -88,6 +90,9 @@ impl Waiting {
 impl Waits {
     fn phrase(&self, now: Timestamp) -> String {
         match self {
+            Self::Signature => {
+                "its version waits for the signature of the targets keys' holders".to_owned()
+            }
             Self::Assignment => "to be assigned".to_owned(),
             Self::Offline { since_us: None } => "never connected".to_owned(),
             Self::Offline { since_us: Some(at) } => format!("offline since {}", clock(*at, now)),

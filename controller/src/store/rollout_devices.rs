@@ -142,6 +142,7 @@ fn read_entry(row: &AnyRow) -> Result<Entry, StoreError> {
         last_seen: row.get::<Option<i64>, _>("last_seen_at_us").map(Timestamp),
         state: read_state(row)?,
         version: optional_id(&row.get::<String, _>("version_id"))?,
+        unsigned: false,
         assigned: (assigned > Generation { epoch: 0, counter: 0 }).then_some(assigned),
         accepted: generation(row, "accepted_epoch", "accepted_counter"),
         owner: optional_id(&row.get::<String, _>("owner"))?,

@@ -6,12 +6,13 @@
 
 pub mod plan;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use edgeformer_proto::ids::TenantId;
+use edgeformer_proto::artifact::target_path;
+use edgeformer_proto::ids::{TenantId, VersionId};
 use edgeformer_proto::tuf::{
-    FormError, Json, KeyKind, PrivateKey, Role, SignError, Signed, TargetFile, TopLevel,
+    FormError, Json, KeyKind, PrivateKey, Role, SignError, Signed, TargetFile, Targets, TopLevel,
 };
 use serde_json::json;
 
@@ -53,6 +54,9 @@ pub enum TrustError {
     /// Metadata is to be signed with a key that is not here.
     #[error("the role {0:?} is to be signed, and its key is not held by the controller")]
     NoKey(&'static str),
+    /// The repository was not made.
+    #[error("the trust repository has no root yet: try again")]
+    NoRoot,
     /// Stored metadata cannot be read.
     #[error("stored metadata of the role {role:?} cannot be read: {source}")]
     Metadata {
@@ -110,8 +114,11 @@ pub async fn reconcile(
     let versions: BTreeMap<_, _> =
         work.made.iter().map(|(role, stored)| (role.name(), stored.version)).collect();
     match work.keep(app, scope, &versions, now).await {
-        // Another controller was faster.
-        Err(error) if error.is_conflict() => Ok(BTreeMap::new()),
+        // Another was faster.
+        Err(error) if error.is_conflict() => {
+            app.store.settled().await?;
+            Ok(BTreeMap::new())
+        }
         Err(error) => Err(error.into()),
         Ok(()) => Ok(versions),
     }
@@ -267,7 +274,54 @@ async fn published(
     Ok(released.into_iter().map(file).collect())
 }
 
-/// What a version's manifest is called in the repository.
-pub fn target_path(model: &str, version: &str) -> String {
-    format!("models/{model}/{version}/manifest.json")
+/// The newest root, for a device to trust; the repository is made if it is not there.
+pub async fn newest_root(app: &App, scope: &TenantScope) -> Result<Vec<u8>, TrustError> {
+    for _ in 0..2 {
+        let mut read = app.store.read(scope).await?;
+        if let Some(root) = trust::metadata(&mut read, TopLevel::Root, None).await? {
+            return Ok(root.file);
+        }
+        drop(read);
+        reconcile(app, scope).await?;
+    }
+    Err(TrustError::NoRoot)
+}
+
+/// Which of these versions devices would refuse, because the newest targets do not list them as they
+/// are. What the controller can sign is signed first.
+pub async fn unlisted(
+    app: &App,
+    scope: &TenantScope,
+    wanted: &BTreeSet<VersionId>,
+) -> Result<BTreeSet<VersionId>, TrustError> {
+    let missing = compare(app, scope, wanted).await?;
+    if missing.is_empty() {
+        return Ok(missing);
+    }
+    reconcile(app, scope).await?;
+    compare(app, scope, &missing).await
+}
+
+async fn compare(
+    app: &App,
+    scope: &TenantScope,
+    wanted: &BTreeSet<VersionId>,
+) -> Result<BTreeSet<VersionId>, TrustError> {
+    let mut read = app.store.read(scope).await?;
+    let targets = newest::<Targets>(&mut read).await?;
+    let mut missing = BTreeSet::new();
+    for id in wanted {
+        let listed = versions::get(&mut read, *id).await?.is_some_and(|version| {
+            let path = target_path(version.model.as_str(), &version.version.to_string());
+            let file = targets.as_ref().and_then(|signed| signed.role().targets.get(&path));
+            file.is_some_and(|file| {
+                file.length == version.manifest_envelope.len() as u64
+                    && file.hashes.get("sha256") == Some(&version.manifest_sha256.as_bytes()[..])
+            })
+        });
+        if !listed {
+            missing.insert(*id);
+        }
+    }
+    Ok(missing)
 }

@@ -10,3 +10,4 @@ mod rollouts;
 mod sessions;
 mod support;
 mod tenants;
+mod trust;

@@ -103,3 +103,8 @@ pub const MAX_CHUNK_BYTES: usize = PIECE_BYTES + CHUNK_OVERHEAD_BYTES;
 
 /// Most chunk ids in one `FetchChunks` call.
 pub const MAX_FETCH_CHUNKS: usize = 256;
+
+/// What a version's manifest is called in its tenant's TUF repository.
+pub fn target_path(model: &str, version: &str) -> String {
+    format!("models/{model}/{version}/manifest.json")
+}

@@ -13,6 +13,7 @@ use edgeformer_controller::app::{App, Nudges, Parts};
 use edgeformer_controller::clock::{Clock, Timestamp};
 use edgeformer_controller::config::DataDir;
 use edgeformer_controller::device_listener::{self, tls};
+use edgeformer_controller::distribution::artifacts::ArtifactService;
 use edgeformer_controller::distribution::objects::Objects;
 use edgeformer_controller::distribution::staging::Staging;
 use edgeformer_controller::enrolment::Enroller;
@@ -231,6 +232,7 @@ async fn serve(
     let enroller = Enroller::open(app.clone(), 30 * DAY).await.unwrap();
     let routes = Routes::new(enroller.into_service())
         .add_service(session::service(hub.clone()))
+        .add_service(ArtifactService::server(app.clone()))
         .add_service(Metrics::server(app.clone()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
-use edgeformer_agent::tuf::{self, Source, Store};
+use edgeformer_agent::tuf::{self, Source, SourceError, Store};
 use edgeformer_controller::store::Backend;
 use edgeformer_controller::trust;
 use edgeformer_proto::tuf::client::Limits;
@@ -27,7 +27,7 @@ struct Over<'r> {
 }
 
 impl Source for Over<'_> {
-    async fn fetch(&self, file: &str, max_bytes: usize) -> Result<Option<Vec<u8>>, String> {
+    async fn fetch(&self, file: &str, max_bytes: usize) -> Result<Option<Vec<u8>>, SourceError> {
         let path = format!("/api/v1/trust/metadata/{file}");
         if self.rest.get(self.token, &path).await.status == 404 {
             return Ok(None);
