@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::identity::KeyPlace;
 use crate::reconcile::retention::MAX_OLDER;
 
 /// Runs models on this device and keeps them as its fleet controller wants them.
@@ -78,6 +79,10 @@ pub struct EnrollArgs {
     /// Where the agent keeps its keys, chunks and ledger
     #[arg(long, value_name = "DIR")]
     pub state_dir: PathBuf,
+    /// Where this device's keys are made and stay: file, or in a TPM 2.0: tpm:/dev/tpmrm0 (for a
+    /// simulator tpm:unix:PATH or tpm:HOST:PORT)
+    #[arg(long, value_name = "PLACE")]
+    pub keys: Option<KeyPlace>,
     /// Name of this device in the fleet (default: made of its key; the host name if `privacy set
     /// hostname on` lets it leave)
     #[arg(long)]
@@ -102,6 +107,9 @@ pub struct RunArgs {
     /// Origin of a web page that may use the local API, e.g. http://localhost:3000; may be repeated
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     pub allowed_origins: Vec<String>,
+    /// Where this device's keys are, if the TPM is not where it was at enrolment
+    #[arg(long, value_name = "PLACE")]
+    pub keys: Option<KeyPlace>,
     /// File to write once the local listener is bound
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,

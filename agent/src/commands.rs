@@ -18,6 +18,7 @@ pub async fn enroll(args: EnrollArgs) -> anyhow::Result<()> {
         way: way(&args)?,
         name: args.name.clone(),
         labels: args.labels.iter().cloned().collect(),
+        keys: args.keys.clone(),
     };
     let clock = Clock::open(&state_dir);
     let is_asking = args.request;

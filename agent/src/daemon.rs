@@ -21,8 +21,10 @@ use crate::fetch::remote::Remote;
 use crate::fetch::trust::Trust;
 use crate::fetch::versions::Opening;
 use crate::fetch::{Limits, Store};
+use crate::identity::enroll::open_keys;
 use crate::identity::instance::InstanceStore;
-use crate::identity::{DeviceKeys, FileKeys, Identity, IdentityError, erase};
+use crate::identity::key_place::Missing;
+use crate::identity::{DeviceKeys, Identity, IdentityError, erase};
 use crate::privacy::Gate;
 use crate::reconcile::Handle;
 use crate::reconcile::ledger::{LedgerStore, Source};
@@ -59,6 +61,7 @@ struct Observed {
     memory_limit_bytes: Option<u64>,
     policy: Retention,
     state_dir: PathBuf,
+    keys: String,
 }
 
 /// What every part is built on.
@@ -89,7 +92,9 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     let folder = Folder::from(&state_dir);
     begin_clean(&folder);
     let clock = Clock::open(&state_dir);
-    let keys: Arc<dyn DeviceKeys> = Arc::new(FileKeys::open_or_create(state_dir.join("keys"))?);
+    // What is being erased needs a key to say so, and its model key may be gone already.
+    let missing = if is_over { Missing::Make } else { Missing::Refuse };
+    let keys = open_keys(&state_dir, args.keys.clone(), missing).await?;
     let stop = CancellationToken::new();
     if is_over {
         return retire(&state_dir, identity, keys, &clock, stop).await;
@@ -267,6 +272,7 @@ fn observed(base: &Base, links: &Links) -> Observed {
         memory_limit_bytes: memory_limit_bytes(&base.args),
         policy: retention(&base.args, &Folder::from(&base.state_dir)),
         state_dir: base.state_dir.clone(),
+        keys: base.keys.kept_in(),
     }
 }
 
@@ -398,6 +404,7 @@ impl Observed {
                 name: identity.name,
                 controller: identity.controller.to_string(),
                 certificate_expires_at: rfc3339(identity.certificate.not_after_us),
+                keys: self.keys.clone(),
             },
             connection: link(&self.connection.borrow()),
             generation: self.reconcile.held().map(|generation| generation.to_string()),

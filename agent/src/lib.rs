@@ -24,5 +24,6 @@ pub mod slots;
 pub mod status;
 pub mod supervisor;
 pub mod telemetry;
+pub mod tpm;
 pub mod tuf;
 pub mod worker;

@@ -60,6 +60,7 @@ async fn a_download_takes_the_same_memory_whatever_the_size_of_the_model() {
         way: enroll::Way::Token("efe_000000000000000000000000000000000000".to_owned()),
         name: Some("box".to_owned()),
         labels: HashMap::new(),
+        keys: None,
     };
     enroll::enroll(&state, request, &Clock::open(&state)).await.unwrap();
     let publishing = controller.clone();

@@ -36,6 +36,7 @@ pub fn command(filters: &[&str]) -> Result<()> {
     tests.env("EDGEFORMER_TEST_POSTGRES", postgres.url());
     tests.env("EDGEFORMER_TEST_OIDC", tools.oidc.context("setup found no OpenID provider")?);
     tests.env("EDGEFORMER_TEST_TUF_JS", tools.tuf_js.context("setup found no TUF client")?);
+    tests.env("EDGEFORMER_TEST_SWTPM", tools.swtpm.context("setup found no swtpm")?);
     tests.env("EDGEFORMER_TEST_MODEL", &tools.model);
     tests.env("EDGEFORMER_TEST_PYTHON", &tools.python);
     tests.env("EDGEFORMER_BIN_DIR", target_dir().join("debug"));

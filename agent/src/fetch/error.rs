@@ -3,7 +3,7 @@
 use std::io;
 
 use edgeformer_proto::artifact::{ArtifactError, ChunkId};
-use edgeformer_proto::keywrap::KeyWrapError;
+use edgeformer_proto::keywrap::{HpkeError, KeyWrapError};
 
 use super::chunks::StoreError;
 use super::trust::TrustError;
@@ -106,6 +106,7 @@ impl FetchError {
             Self::Refused(_) => "refused",
             Self::Trust(error) => error.reason(),
             Self::Artifact(error) => error.reason(),
+            Self::Key(_) if self.is_of_key_holder() => "key_holder",
             Self::Key(_) => "key",
             Self::Assignment { .. } => "manifest",
             Self::Memory { .. } => "memory",
@@ -117,6 +118,11 @@ impl FetchError {
         }
     }
 
+    /// Whether what holds this device's key, a TPM, failed, and not what was to be opened.
+    pub fn is_of_key_holder(&self) -> bool {
+        matches!(self, Self::Key(KeyWrapError::Hpke(HpkeError::Agreement(_))))
+    }
+
     /// What it means for the update.
     pub fn verdict(&self) -> Verdict {
         match self {
@@ -125,6 +131,7 @@ impl FetchError {
             | Self::DiskFull
             | Self::Storage { .. }
             | Self::WrongChunk { .. } => Verdict::Wait,
+            Self::Key(_) if self.is_of_key_holder() => Verdict::Wait,
             Self::Incomplete(_) => Verdict::Refetch,
             Self::Trust(error) => error.verdict(),
             Self::Refused(_)
@@ -166,5 +173,14 @@ mod tests {
         let error = FetchError::Memory { needs_bytes: 1_200_000_000, available_bytes: 800_000_000 };
         assert!(error.to_string().starts_with("needs 1.2 GB of memory, 800 MB available"));
         assert_eq!((error.reason(), error.verdict()), ("memory", Verdict::Fail));
+    }
+
+    #[test]
+    fn a_tpm_that_does_not_answer_makes_the_update_wait_and_a_key_that_does_not_open_ends_it() {
+        let holder = HpkeError::Agreement("the TPM at tpm:/dev/tpmrm0: …".to_owned());
+        let error = FetchError::Key(holder.into());
+        assert_eq!((error.reason(), error.verdict()), ("key_holder", Verdict::Wait));
+        let error = FetchError::Key(HpkeError::Open.into());
+        assert_eq!((error.reason(), error.verdict()), ("key", Verdict::Fail));
     }
 }

@@ -118,9 +118,12 @@ impl VersionStore {
         let manifest = self.check_manifest(target, &envelope).map_err(|_| damaged(MANIFEST))?;
         manifest.check_sealed_index(&sealed_index).map_err(|_| damaged(INDEX))?;
         let wrapped = WrappedKey::from_bytes(&key).map_err(|_| damaged(KEY))?;
-        let index = self
-            .open_index(target, &manifest, &sealed_index, &wrapped)
-            .map_err(|_| damaged(KEY))?;
+        let index = self.open_index(target, &manifest, &sealed_index, &wrapped);
+        let index = index.map_err(|error| match error.is_of_key_holder() {
+            // A TPM that does not answer says nothing about the file.
+            true => error,
+            false => damaged(KEY),
+        })?;
         Ok(OpenVersion { manifest, index })
     }
 

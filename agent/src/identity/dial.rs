@@ -11,8 +11,10 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, CertificateError, ClientConfig};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
 /// Longest that name, TCP and TLS may take together.
@@ -183,7 +185,19 @@ async fn secure(
     let _ = stream.set_nodelay(true);
     let name = ServerName::try_from(url.host.clone())
         .map_err(|_| unusable(url, "the host is not a TLS name"))?;
-    TlsConnector::from(config).connect(name, stream).await.map_err(|error| explain(url, &error))
+    // The TLS library waits for the key to sign, and a TPM takes its time: on a thread that may wait.
+    let given_up = CancellationToken::new();
+    let _when_dropped = given_up.clone().drop_guard();
+    let (runtime, text) = (Handle::current(), url.to_string());
+    let handshake = tokio::task::spawn_blocking(move || {
+        let connected = TlsConnector::from(config).connect(name, stream);
+        runtime.block_on(given_up.run_until_cancelled(connected))
+    });
+    match handshake.await {
+        Ok(Some(done)) => done.map_err(|error| explain(url, &error)),
+        Ok(None) => Err(DialError::Timeout { url: text }),
+        Err(_) => Err(unusable(url, "the agent ends")),
+    }
 }
 
 fn explain(url: &ControllerUrl, error: &io::Error) -> DialError {

@@ -16,7 +16,8 @@ use v1::enrolment_client::EnrolmentClient;
 
 use super::csr::{self, CsrError};
 use super::dial::{self, ControllerUrl, ControllerUrlError, DialError};
-use super::keys::{DeviceKeys, FileKeys, KeyError};
+use super::key_place::{self, KeyPlace, Missing};
+use super::keys::{DeviceKeys, KeyError, apart};
 use super::renew::check_key;
 use super::store::{Certificate, Identity, IdentityError};
 use super::tls::{ClientAuth, TlsError, client_config};
@@ -48,6 +49,8 @@ pub struct Request {
     pub name: Option<String>,
     /// Labels to add to those of the token.
     pub labels: HashMap<String, String>,
+    /// Where the keys are to be made; none means where they are, else in files.
+    pub keys: Option<KeyPlace>,
 }
 
 /// What lets a device in.
@@ -161,7 +164,12 @@ pub async fn enroll_telling(
     }
     let controller: ControllerUrl = request.controller.parse()?;
     match Identity::load(state_dir) {
-        Ok(held) if held.controller == controller => return Ok(Enrolled::Already(held)),
+        Ok(held) if held.controller == controller => {
+            if request.keys.is_some() {
+                open_keys(state_dir, request.keys, Missing::Refuse).await?;
+            }
+            return Ok(Enrolled::Already(held));
+        }
         Ok(held) => {
             let (at, device) = (held.controller.to_string(), held.device_id.to_string());
             return Err(EnrolError::Elsewhere { at, device });
@@ -174,13 +182,14 @@ pub async fn enroll_telling(
     // Whether it is there at all, before anything is made.
     let channel = dial::connect(&controller, Arc::clone(&tls)).await?;
     let _alone = lock::acquire(state_dir)?;
-    let keys: Arc<dyn DeviceKeys> = Arc::new(FileKeys::open_or_create(state_dir.join("keys"))?);
+    let keys = open_keys(state_dir, request.keys, Missing::Make).await?;
     tell(&fingerprint(keys.public_point()));
     let facts = Gate::new(state_dir).facts(facts::gather(state_dir));
     let name = request.name.clone().unwrap_or_else(|| default_name(&facts, &keys));
+    let signer = Arc::clone(&keys);
     let message = v1::EnrolRequest {
         token: String::new(),
-        csr_der: csr::request(&keys)?.into(),
+        csr_der: apart(move || csr::request(&signer)).await??.into(),
         hpke_public: keys.hpke_public().to_vec().into(),
         name: name.clone(),
         labels: request.labels,
@@ -219,6 +228,16 @@ fn pin(state_dir: &Path, root: &[u8]) -> Result<(), EnrolError> {
         true => folder.remove_all().map_err(|source| IdentityError::File { path, source }.into()),
         false => Ok(Store::new(folder).begin_anew(root)?),
     }
+}
+
+/// The keys of `state_dir`: see [`key_place::open`].
+pub async fn open_keys(
+    state_dir: &Path,
+    asked: Option<KeyPlace>,
+    missing: Missing,
+) -> Result<Arc<dyn DeviceKeys>, KeyError> {
+    let folder = state_dir.join("keys");
+    apart(move || key_place::open(folder, asked.as_ref(), missing)).await?
 }
 
 fn accept(

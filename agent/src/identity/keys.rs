@@ -17,12 +17,15 @@ use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _
 use zeroize::Zeroizing;
 
 use crate::durable::Folder;
+use crate::tpm::TpmError;
 
 /// Longest key file: a P-256 key in PKCS#8 takes 138 bytes.
 const MAX_KEY_BYTES: u64 = 1024;
 
-const SIGNING: &str = "device.p8";
-const HPKE: &str = "hpke.key";
+pub(super) const SIGNING: &str = "device.p8";
+pub(super) const HPKE: &str = "hpke.key";
+/// Both files.
+pub(super) const NAMES: [&str; 2] = [SIGNING, HPKE];
 
 /// Why a key cannot be made, read or used.
 #[derive(Debug, thiserror::Error)]
@@ -41,22 +44,83 @@ pub enum KeyError {
         /// The file.
         path: PathBuf,
     },
+    /// A file of a key in a TPM holds something else.
+    #[error("{path} does not hold a key of a TPM: restore it, or enrol this device again")]
+    MalformedTpm {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A key of an enrolled device is gone.
+    #[error(
+        "{path} is missing, and nothing else can take its place: restore it, or remove the state \
+         directory and enrol this device again"
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Keys in a TPM were asked for, and this device's are in files.
+    #[error(
+        "this device's keys are in files, in {directory}: they were on a disk, so they are not moved \
+         into a TPM. Decommission the device or remove its state directory, then enrol it again with \
+         `--keys tpm:…`; `edgeformer device replace` gives it its old place in the fleet"
+    )]
+    InFiles {
+        /// The folder of keys.
+        directory: PathBuf,
+    },
+    /// Keys in files were asked for, and this device's are in a TPM.
+    #[error(
+        "this device's keys are in a TPM, which {directory} names, and do not come out of it: leave \
+         `--keys` out, or remove the state directory and enrol the device again"
+    )]
+    InTpm {
+        /// The folder of keys.
+        directory: PathBuf,
+    },
+    /// There are keys of both kinds.
+    #[error(
+        "{directory} has keys in files (*.p8, *.key) and keys of a TPM (*.tpm): remove those that this \
+         device was not enrolled with"
+    )]
+    Both {
+        /// The folder of keys.
+        directory: PathBuf,
+    },
+    /// The TPM did not do its part.
+    #[error(transparent)]
+    Tpm(#[from] TpmError),
+    /// The agent ends, or a defect ended what asked the key.
+    #[error("the work that asked this device's key ended before it was done")]
+    Ended,
     /// The key refused to sign.
     #[error("signing failed")]
     Sign,
 }
 
 /// The keys of one device: one that signs (TLS, renewal) and one that data keys are sealed to, which
-/// only agrees on secrets. Nothing but these two operations is asked of a private key.
+/// only agrees on secrets. Nothing but these two operations is asked of a private key. Both may wait for a
+/// TPM and belong on a thread that may wait.
 pub trait DeviceKeys: KeyAgreement + fmt::Debug + Send + Sync {
     /// The signing key's public point, SEC1 uncompressed, 65 bytes.
     fn public_point(&self) -> &[u8];
     /// ECDSA P-256 SHA-256 over `message`, ASN.1.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError>;
+    /// Where the private keys are, as `--keys` says it.
+    fn kept_in(&self) -> String {
+        "file".to_owned()
+    }
     /// Opens a data key that was wrapped for [`KeyAgreement::hpke_public`] and `context`.
     fn unwrap(&self, wrapped: &WrappedKey, context: &KeyContext) -> Result<DataKey, KeyWrapError> {
         keywrap::unwrap(self, wrapped, context)
     }
+}
+
+/// Does what asks a private key for something, on a thread that may wait for a TPM.
+pub async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, KeyError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| KeyError::Ended)
 }
 
 /// Keys in two files, mode 0600.

@@ -8,12 +8,16 @@ pub mod dial;
 pub mod enroll;
 pub mod erase;
 pub mod instance;
+pub mod key_place;
 pub mod keys;
 pub mod renew;
 pub mod store;
 pub mod tls;
+pub mod tpm_keys;
 pub mod ways;
 
 pub use dial::ControllerUrl;
+pub use key_place::KeyPlace;
 pub use keys::{DeviceKeys, FileKeys, KeyError};
 pub use store::{Certificate, Identity, IdentityError};
+pub use tpm_keys::TpmKeys;

@@ -13,7 +13,7 @@ use v1::enrolment_client::EnrolmentClient;
 
 use super::csr::{self, CsrError};
 use super::dial::{self, DialError};
-use super::keys::{DeviceKeys, KeyError};
+use super::keys::{DeviceKeys, KeyError, apart};
 use super::store::{Certificate, Identity};
 use super::tls::{ClientAuth, TlsError, client_config};
 use crate::clock::{Clock, UnixMicros};
@@ -96,17 +96,24 @@ async fn exchange(
     if nonce.len() > MAX_NONCE_BYTES {
         return Err(RenewError::Answer(format!("a nonce of {} bytes", nonce.len())));
     }
-    let csr_der = csr::request(keys)?;
-    let message = [PROOF_LABEL, &nonce, digest(&SHA256, &csr_der).as_ref()].concat();
+    let (signer, signed_nonce) = (Arc::clone(keys), nonce.clone());
+    let (csr_der, proof) = apart(move || prove(&signer, &signed_nonce)).await??;
     let request = v1::RenewRequest {
         device_id,
         tenant_id: identity.tenant_id.to_string(),
         nonce,
         csr_der: csr_der.into(),
-        proof: keys.sign(&message)?.into(),
+        proof: proof.into(),
         protocol: PROTOCOL,
     };
     Ok(client.renew(request).await.map_err(classify)?.into_inner())
+}
+
+/// A certificate request, and the signature over it and the controller's `nonce`.
+fn prove(keys: &Arc<dyn DeviceKeys>, nonce: &[u8]) -> Result<(Vec<u8>, Vec<u8>), RenewError> {
+    let csr_der = csr::request(keys)?;
+    let message = [PROOF_LABEL, nonce, digest(&SHA256, &csr_der).as_ref()].concat();
+    Ok((csr_der, keys.sign(&message)?))
 }
 
 fn classify(status: tonic::Status) -> RenewError {

@@ -67,6 +67,9 @@ pub struct Device {
     pub controller: String,
     /// End of its certificate, RFC 3339.
     pub certificate_expires_at: String,
+    /// Where its private keys are, as `--keys` says it.
+    #[serde(default)]
+    pub keys: String,
 }
 
 /// The connection to the controller.
@@ -134,6 +137,7 @@ impl Status {
             ("device", format!("{} ({})", device.name, device.id)),
             ("controller", format!("{}\n             {link}", device.controller)),
             ("certificate", format!("until {}", device.certificate_expires_at)),
+            ("keys", device.keys.clone()),
             (
                 "agent",
                 format!("{}, process {}, since {}", self.agent_version, self.pid, self.started_at),

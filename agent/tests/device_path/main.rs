@@ -4,6 +4,7 @@
 mod sent;
 #[path = "../support/mod.rs"]
 mod support;
+mod tpm;
 mod trust;
 
 use std::collections::HashMap;
@@ -18,9 +19,10 @@ use edgeformer_agent::fetch::remote::Remote;
 use edgeformer_agent::fetch::trust::Trust;
 use edgeformer_agent::fetch::versions::Opening;
 use edgeformer_agent::fetch::{Limits, Store};
+use edgeformer_agent::identity::Identity;
 use edgeformer_agent::identity::enroll::{self, EnrolError, Enrolled};
 use edgeformer_agent::identity::instance::InstanceStore;
-use edgeformer_agent::identity::{DeviceKeys, FileKeys, Identity};
+use edgeformer_agent::identity::key_place::{self, KeyPlace, Missing};
 use edgeformer_agent::reconcile::Handle;
 use edgeformer_agent::reconcile::ledger::LedgerStore;
 use edgeformer_agent::reconcile::retention::Retention;
@@ -68,8 +70,7 @@ impl<'a> Setup<'a> {
 
     fn start(self) -> Agent {
         let identity = Identity::load(self.state_dir).unwrap();
-        let keys: Arc<dyn DeviceKeys> =
-            Arc::new(FileKeys::open_or_create(self.state_dir.join("keys")).unwrap());
+        let keys = key_place::open(self.state_dir.join("keys"), None, Missing::Refuse).unwrap();
         let (ledger, _) = LedgerStore::open(&self.folder).unwrap();
         ledger.recover(self.clock.now_us());
         let reconcile = Handle::new(Arc::new(ledger), self.clock.clone(), Retention::default());
@@ -132,6 +133,16 @@ async fn enroll(
     ca: &str,
     token: &str,
 ) -> Result<Enrolled, EnrolError> {
+    enroll_keeping(controller, state_dir, ca, token, None).await
+}
+
+async fn enroll_keeping(
+    controller: &Controller,
+    state_dir: &Path,
+    ca: &str,
+    token: &str,
+    keys: Option<&KeyPlace>,
+) -> Result<Enrolled, EnrolError> {
     let ca_path = state_dir.with_extension("pem");
     std::fs::write(&ca_path, ca).unwrap();
     let request = enroll::Request {
@@ -140,6 +151,7 @@ async fn enroll(
         way: enroll::Way::Token(token.to_owned()),
         name: Some("box".to_owned()),
         labels: HashMap::new(),
+        keys: keys.cloned(),
     };
     enroll::enroll(state_dir, request, &Clock::injected(system_us)).await
 }

@@ -53,6 +53,7 @@ async fn life(consent: &Consent) -> (Controller, String) {
         way: enroll::Way::Token(TOKEN.to_owned()),
         name: None,
         labels: [("site".to_owned(), "berlin".to_owned())].into(),
+        keys: None,
     };
     // Two thirds of such a certificate are over within the test.
     controller.inner.lifetime_s.store(2, Ordering::Relaxed);

@@ -43,6 +43,14 @@ pub(super) fn go() -> Result<()> {
     Ok(())
 }
 
+/// A TPM 2.0 in software, which tests keep device keys in.
+pub(super) fn swtpm() -> Result<PathBuf> {
+    if on_path("swtpm").is_none() {
+        install("swtpm")?;
+    }
+    on_path("swtpm").context("package swtpm is installed but its program is nowhere to be found")
+}
+
 fn is_whole(bin: &Path) -> bool {
     ["initdb", "postgres", "pg_isready", "psql"].iter().all(|name| bin.join(name).is_file())
 }

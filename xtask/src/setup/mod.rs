@@ -30,6 +30,8 @@ pub struct Tools {
     pub oidc: Option<PathBuf>,
     /// Folder with a TUF client that tests read our repositories with; only for tests.
     pub tuf_js: Option<PathBuf>,
+    /// Program of a TPM 2.0 in software; only for tests.
+    pub swtpm: Option<PathBuf>,
     /// Directory of `initdb`, `postgres` and `pg_ctl`; only looked for when asked.
     pub postgres_bin: Option<PathBuf>,
 }
@@ -71,11 +73,18 @@ pub fn run(needs: Needs) -> Result<Tools> {
                 .context("setup: the TUF client for the trust's tests")?,
         ),
     };
+    let swtpm = match needs {
+        Needs::Demo => None,
+        Needs::Tests => Some(
+            waiting("a TPM 2.0 in software", debian::swtpm)
+                .context("setup: swtpm for the tests of device keys")?,
+        ),
+    };
     let python = waiting("Python environment with the openai client", python::python)
         .context("setup: Python environment")?;
     let model = waiting("model SmolLM2-135M-Instruct (98 MB)", model::model)
         .context("setup: demonstration model")?;
-    Ok(Tools { python, model, oidc, tuf_js, postgres_bin })
+    Ok(Tools { python, model, oidc, tuf_js, swtpm, postgres_bin })
 }
 
 /// Two setups at once would write the same files; the second waits for the first.
