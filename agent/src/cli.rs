@@ -24,6 +24,8 @@ pub enum Command {
     Enroll(EnrollArgs),
     /// Run the agent: stay connected, run the models it is assigned, serve the local API
     Run(RunArgs),
+    /// Take a version from a bundle file (`edgeformer bundle export`), without a network
+    Import(ImportArgs),
     /// Show what the running agent does
     Status(StatusArgs),
     /// Keys of local applications
@@ -140,6 +142,25 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// Flags of `import`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The agent may run or not. An import that was cut off goes on with what is missing when it is run again.
+
+Example:
+  edgeformer-agent import --state-dir /var/lib/edgeformer /media/usb/assistant-1.1.0.bundle")]
+pub struct ImportArgs {
+    /// State directory of the agent
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: PathBuf,
+    /// Where this device's keys are, if the TPM is not where it was at enrolment and no agent runs
+    #[arg(long, value_name = "PLACE")]
+    pub keys: Option<KeyPlace>,
+    /// The bundle
+    #[arg(value_name = "FILE")]
+    pub bundle: PathBuf,
 }
 
 /// Flags of `status`.

@@ -25,6 +25,7 @@ use crate::identity::enroll::open_keys;
 use crate::identity::instance::InstanceStore;
 use crate::identity::key_place::Missing;
 use crate::identity::{DeviceKeys, Identity, IdentityError, erase};
+use crate::import::{self, Importer};
 use crate::privacy::Gate;
 use crate::reconcile::Handle;
 use crate::reconcile::ledger::{LedgerStore, Source};
@@ -204,9 +205,13 @@ impl Running {
         let instance = Arc::new(InstanceStore::open(&base.state_dir)?);
         let links = links(base.identity.clone(), &base.clock);
         let socket = status::bind(&base.state_dir).context("the status socket cannot be made")?;
+        let bundles = import::bind(&base.state_dir).context("the import socket cannot be made")?;
         let observed = observed(&base, &links);
         let trust = Trust::open(&base.state_dir, base.clock.clone(), &base.identity.name);
-        let store = store(&base, trust.clone(), links.channel.subscribe());
+        let opening = opening(&base);
+        let store = store(&base, opening.clone(), trust.clone(), links.channel.subscribe());
+        let importer =
+            Importer::new(store.clone(), base.reconcile.clone(), opening, links.sessions.clone());
         let (measurements, measured) = mpsc::channel(MEASUREMENTS);
         let exporter = exporter(&base, measured, links.channel.subscribe())?;
         let sessions = links.sessions.subscribe();
@@ -216,6 +221,7 @@ impl Running {
         let tasks = TaskTracker::new();
         tasks.spawn(exporter.run(SystemTime::now, stop.clone()));
         tasks.spawn(status::serve(socket, move || observed.status(), stop.clone()));
+        tasks.spawn(import::serve(bundles, importer, stop.clone()));
         tasks.spawn(tell_applications(reconcile.board(), supervisor.clone(), stop.clone()));
         let (slots, workers, until) = (reconcile.clone(), supervisor.clone(), stop.clone());
         tasks.spawn(async move { slots.run(workers, store, sessions, until).await });
@@ -248,13 +254,21 @@ impl Running {
     }
 }
 
-fn store(base: &Base, trust: Trust, channel: watch::Receiver<Option<Channel>>) -> Store {
-    let opening = Opening {
+fn opening(base: &Base) -> Opening {
+    Opening {
         tenant_id: base.identity.tenant_id,
         device_id: base.identity.device_id,
         release_public: base.identity.release_public,
         keys: Arc::clone(&base.keys),
-    };
+    }
+}
+
+fn store(
+    base: &Base,
+    opening: Opening,
+    trust: Trust,
+    channel: watch::Receiver<Option<Channel>>,
+) -> Store {
     let limits = Limits { memory_bytes: memory_limit_bytes(&base.args) };
     Store::new(&base.state_dir, opening, Arc::new(Remote::new(channel)), trust, limits)
 }

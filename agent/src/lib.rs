@@ -12,6 +12,7 @@ pub mod durable;
 pub mod facts;
 pub mod fetch;
 pub mod identity;
+pub mod import;
 pub mod local_commands;
 pub mod local_keys;
 pub mod lock;

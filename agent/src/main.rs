@@ -4,7 +4,7 @@
 use clap::Parser;
 use edgeformer_agent::cli::{Cli, Command};
 use edgeformer_agent::identity::dial::chain;
-use edgeformer_agent::{commands, daemon, local_commands, tuf, worker};
+use edgeformer_agent::{commands, daemon, import, local_commands, tuf, worker};
 
 fn main() -> std::process::ExitCode {
     // Before any TLS: a second provider in the process would make the choice ambiguous.
@@ -29,6 +29,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Tuf(args) => block_on(tuf::run(args)),
         Command::Enroll(args) => block_on(commands::enroll(args)),
         Command::Run(args) => block_on(daemon::run(args)),
+        Command::Import(args) => block_on(import::import(args)),
         Command::Status(args) => commands::status(args),
         Command::SupportBundle(args) => commands::support_bundle(args),
     }

@@ -1,11 +1,13 @@
 //! What agent and controller share: the services on the wire, typed ids, the generation that orders
-//! desired states, and the artifact format that carries models.
+//! desired states, the artifact format that carries models, and the bundle that carries one of them without
+//! a network.
 //!
 //! Nothing here does I/O, reads a clock or keeps state.
 #![forbid(unsafe_code)]
 
 pub mod artifact;
 pub mod audit;
+pub mod bundle;
 pub mod compliance;
 pub mod fingerprint;
 pub mod generation;

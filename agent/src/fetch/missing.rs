@@ -20,6 +20,14 @@ const BATCH_CHUNKS: usize = 32;
 const PARALLEL_CALLS: usize = 3;
 
 impl Store {
+    /// Brings manifest and index of a new version here, if its owner released it, whether they are here
+    /// already or not.
+    pub(crate) async fn receive(&self, target: &Target) -> Result<OpenVersion, FetchError> {
+        let _files_stay = self.files.read().await;
+        let listed = self.trust.listed(&*self.origin, target).await?;
+        self.fetch_version(target, Some(listed)).await
+    }
+
     /// Fetches, checks and keeps what opens a version. `listed` is what the owner says of a new one.
     pub(super) async fn fetch_version(
         &self,

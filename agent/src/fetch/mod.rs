@@ -1,6 +1,7 @@
 //! Brings versions onto this device, sealed, and opens them in memory. A fetch that is cut goes on
 //! with the chunks that are missing. Plaintext must never reach the disk.
 
+pub mod bundle;
 pub mod chunks;
 pub mod error;
 mod missing;
@@ -63,7 +64,8 @@ impl Progress {
 pub enum Known {
     /// It was never confirmed here: its owner must say that it may be.
     New,
-    /// It was confirmed here, and its manifest is the one of then.
+    /// It was confirmed here, or brought whole by a file with its owner's word, and its manifest is the
+    /// one of then.
     Before,
 }
 
@@ -153,6 +155,17 @@ impl Store {
         Self { folder, chunks, versions, origin, trust, limits, files: Arc::default() }
     }
 
+    /// The same store, with versions from elsewhere.
+    #[must_use]
+    pub fn with_origin(&self, origin: Arc<dyn Origin>) -> Self {
+        Self { origin, ..self.clone() }
+    }
+
+    /// Whether anything is kept of a version.
+    pub fn knows(&self, target: &Target) -> bool {
+        self.versions.knows(target)
+    }
+
     fn check_memory(&self, target: &Target, manifest: &Manifest) -> Result<(), FetchError> {
         let needs_bytes = memory_need(manifest).total_bytes(target.settings);
         let available_bytes = match self.limits.memory_bytes {
@@ -182,7 +195,7 @@ impl Store {
     }
 
     /// Chunks that are not on disk, each once.
-    fn missing(&self, index: &ChunkIndex) -> (Vec<(ChunkId, u32)>, u64) {
+    pub(crate) fn missing(&self, index: &ChunkIndex) -> (Vec<(ChunkId, u32)>, u64) {
         let mut seen = HashSet::new();
         let mut missing = Vec::new();
         let mut total = 0;

@@ -23,7 +23,7 @@ use crate::tuf::{Source, SourceError, Store, StoreError, look_up, refresh};
 pub const FOLDER: &str = "trust";
 
 /// The newest root, by the name that only a device without one asks for.
-const NEWEST_ROOT: &str = "root.json";
+pub(super) const NEWEST_ROOT: &str = "root.json";
 
 /// Why a new version is not installed.
 #[derive(Debug, thiserror::Error)]

@@ -7,12 +7,13 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use edgeformer_proto::Generation;
 use edgeformer_proto::artifact::Digest;
 use edgeformer_proto::ids::VersionId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::desired::{Desired, Offer, Rejection, Target, weigh};
+use super::desired::{Desired, MAX_SLOTS, Offer, Rejection, Target, weigh};
 use super::state::SlotState;
 use crate::clock::UnixMicros;
 use crate::durable::{self, Folder};
@@ -59,6 +60,35 @@ pub struct Ledger {
     pub desired: Option<Desired>,
     /// Every slot that is or was wanted.
     pub slots: BTreeMap<SlotName, SlotState>,
+    /// A version that is being brought by a file, whose desired state is not accepted yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub importing: Option<Importing>,
+    /// Versions of the desired state that files brought whole, with their owner's word: nobody else has
+    /// to be asked before they are installed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub imported: Vec<Brought>,
+}
+
+/// A version that a file brought.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Brought {
+    version_id: VersionId,
+    manifest_sha256: Digest,
+}
+
+impl From<&Target> for Brought {
+    fn from(target: &Target) -> Self {
+        Self { version_id: target.version_id, manifest_sha256: target.manifest_sha256 }
+    }
+}
+
+/// What a file brings. Kept until its desired state, or one as new, is accepted, or another file comes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Importing {
+    /// Of the desired state that the file carries.
+    pub generation: Generation,
+    /// The version.
+    pub target: Target,
 }
 
 impl Ledger {
@@ -66,6 +96,8 @@ impl Ledger {
     #[must_use]
     pub fn accept(mut self, desired: Desired, now_us: UnixMicros) -> Self {
         let generation = desired.generation;
+        self.importing = self.importing.filter(|one| one.generation > generation);
+        self.imported.clear();
         // Slots that are empty as wanted have nothing more to say once a newer state says so too.
         self.slots.retain(|name, state| {
             desired.slots.contains_key(name)
@@ -82,6 +114,22 @@ impl Ledger {
         self
     }
 
+    /// This ledger with a version of its desired state that a file brought.
+    #[must_use]
+    fn brought(mut self, target: &Target) -> Self {
+        let brought = Brought::from(target);
+        self.importing = None;
+        if !self.imported.contains(&brought) && self.imported.len() < MAX_SLOTS {
+            self.imported.push(brought);
+        }
+        self
+    }
+
+    /// Whether a file brought this very version.
+    pub fn was_brought(&self, target: &Target) -> bool {
+        self.imported.contains(&target.into())
+    }
+
     /// Versions that the device must have: confirmed, or being installed.
     pub fn needed(&self) -> Vec<Target> {
         self.slots.values().flat_map(SlotState::needed_versions).cloned().collect()
@@ -92,7 +140,8 @@ impl Ledger {
         let of_slot = |state: &SlotState| {
             state.needed_versions().chain(state.older_versions()).cloned().collect::<Vec<_>>()
         };
-        self.slots.values().flat_map(of_slot).collect()
+        let importing = self.importing.iter().map(|one| one.target.clone());
+        self.slots.values().flat_map(of_slot).chain(importing).collect()
     }
 
     /// This ledger without these older versions.
@@ -206,6 +255,25 @@ impl LedgerStore {
         Ok(offer)
     }
 
+    /// Takes a desired state, if it may be taken, with a version of it that a file brought.
+    pub fn offer_brought(
+        &self,
+        offered: Desired,
+        target: &Target,
+        now_us: UnixMicros,
+    ) -> Result<Offer, Rejection> {
+        let _one_writer = self.write.lock().expect("no panic while the ledger is written");
+        let held = self.snapshot();
+        let offer = weigh(held.desired.as_ref(), &offered)?;
+        let next = match offer {
+            Offer::New => held.accept(offered, now_us),
+            Offer::Held => held,
+        };
+        self.replace(next.brought(target))
+            .map_err(|error| Rejection::Storage(error.to_string()))?;
+        Ok(offer)
+    }
+
     /// Changes the whole ledger.
     pub fn change(&self, change: impl FnOnce(Ledger) -> Ledger) -> Result<(), LedgerError> {
         let _one_writer = self.write.lock().expect("no panic while the ledger is written");
@@ -297,7 +365,6 @@ mod tests {
     use std::path::Path;
 
     use crate::reconcile::desired::tests::target;
-    use edgeformer_proto::Generation;
 
     fn desired(counter: u64) -> Desired {
         let slots = [("s".parse().unwrap(), target(1))].into();
@@ -320,6 +387,21 @@ mod tests {
         assert_eq!(store.snapshot().desired, Some(desired(2)));
         assert!(matches!(store.offer(desired(1), 30), Err(Rejection::Older { .. })));
         assert_eq!(store.offer(desired(2), 30), Ok(Offer::Held));
+    }
+
+    #[test]
+    fn what_a_file_brings_stays_until_a_desired_state_as_new_is_accepted() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _) = LedgerStore::open(directory.path()).unwrap();
+        store.offer(desired(1), 10).unwrap();
+        let generation = Generation { epoch: 1, counter: 3 };
+        let importing = Some(Importing { generation, target: target(9) });
+        store.change(|ledger| Ledger { importing, ..ledger }).unwrap();
+        store.offer(desired(2), 20).unwrap();
+        let (store, _) = LedgerStore::open(directory.path()).unwrap();
+        assert!(store.snapshot().wanted().contains(&target(9)));
+        store.offer(desired(3), 30).unwrap();
+        assert!(!store.snapshot().wanted().contains(&target(9)));
     }
 
     #[test]

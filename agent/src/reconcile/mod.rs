@@ -21,8 +21,8 @@ use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use self::collector::{Collector, Kept};
-use self::desired::{Offer, Rejection};
-use self::ledger::LedgerStore;
+use self::desired::{Desired, Offer, Rejection, Target};
+use self::ledger::{Importing, Ledger, LedgerError, LedgerStore};
 use self::report::Board;
 use self::retention::Retention;
 use self::slot_task::{Shared, SlotTask};
@@ -83,6 +83,46 @@ impl Handle {
         Ok(generation)
     }
 
+    /// Whether a desired state could be taken now.
+    pub fn weigh(&self, desired: &Desired) -> Result<Offer, Rejection> {
+        desired::weigh(self.ledger.snapshot().desired.as_ref(), desired)
+    }
+
+    /// As [`Self::offer`], with a version of it that a file brought whole.
+    pub fn offer_brought(
+        &self,
+        desired: Desired,
+        target: &Target,
+    ) -> Result<Generation, Rejection> {
+        let generation = desired.generation;
+        if self.ledger.offer_brought(desired, target, self.clock.now_us())? == Offer::New {
+            tracing::info!(%generation, "accepted a new desired state from a file");
+        }
+        Ok(generation)
+    }
+
+    /// Keeps what is stored of a version that a file brings, before its desired state is accepted.
+    pub fn begin_import(&self, generation: Generation, target: Target) -> Result<(), LedgerError> {
+        let importing = Some(Importing { generation, target });
+        self.ledger.change(|ledger| Ledger { importing, ..ledger })
+    }
+
+    /// Keeps it no longer for the file's sake.
+    pub fn end_import(&self) -> Result<(), LedgerError> {
+        self.ledger.change(|ledger| Ledger { importing: None, ..ledger })
+    }
+
+    /// What takes off the disk what nothing needs.
+    pub fn collector<A: Artifacts>(&self, artifacts: A) -> Collector<A> {
+        Collector {
+            ledger: Arc::clone(&self.ledger),
+            artifacts,
+            policy: self.policy,
+            clock: self.clock.clone(),
+            kept: Arc::clone(&self.kept),
+        }
+    }
+
     /// Runs one task per slot of the ledger until `stop`.
     pub async fn run<W: Workers, A: Artifacts>(
         &self,
@@ -91,13 +131,7 @@ impl Handle {
         sessions: watch::Receiver<u64>,
         stop: CancellationToken,
     ) {
-        let collector = Collector {
-            ledger: Arc::clone(&self.ledger),
-            artifacts: artifacts.clone(),
-            policy: self.policy,
-            clock: self.clock.clone(),
-            kept: Arc::clone(&self.kept),
-        };
+        let collector = self.collector(artifacts.clone());
         let shared = Shared {
             ledger: Arc::clone(&self.ledger),
             workers,

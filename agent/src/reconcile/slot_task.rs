@@ -48,7 +48,7 @@ pub struct Shared<W, A> {
     pub clock: Clock,
     /// Where slots report.
     pub board: Arc<watch::Sender<Board>>,
-    /// Changes when a session begins or ends.
+    /// Changes when a session begins or ends, and when a file brought something.
     pub sessions: watch::Receiver<u64>,
 }
 
@@ -208,7 +208,8 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
     async fn fetch(&mut self, target: Target) -> Result<(), LedgerError> {
         // What is no longer wanted makes room first.
         let swept = self.shared.collector.sweep().await;
-        let known = match self.state().confirmed_before(&target) {
+        let brought = self.shared.ledger.snapshot().was_brought(&target);
+        let known = match brought || self.state().confirmed_before(&target) {
             true => Known::Before,
             false => Known::New,
         };

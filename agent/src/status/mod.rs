@@ -44,21 +44,26 @@ pub enum StatusError {
     },
 }
 
-/// The socket's path through an open directory: socket paths have at most 107 bytes, state
+/// A socket's path through an open directory: socket paths have at most 107 bytes, state
 /// directories may be longer. The file must stay open while the path is used.
-fn socket_path(state_dir: &Path) -> io::Result<(File, PathBuf)> {
+pub(crate) fn socket_path(state_dir: &Path, name: &str) -> io::Result<(File, PathBuf)> {
     let directory = File::open(state_dir)?;
-    let path = PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", directory.as_raw_fd()));
+    let path = PathBuf::from(format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()));
     Ok((directory, path))
 }
 
 /// Listens in `state_dir`, whose lock the caller holds.
 pub fn bind(state_dir: &Path) -> io::Result<UnixListener> {
-    match std::fs::remove_file(state_dir.join(SOCKET)) {
+    bind_as(state_dir, SOCKET)
+}
+
+/// As [`bind`], under another name.
+pub(crate) fn bind_as(state_dir: &Path, name: &str) -> io::Result<UnixListener> {
+    match std::fs::remove_file(state_dir.join(name)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let (_directory, path) = socket_path(state_dir)?;
+    let (_directory, path) = socket_path(state_dir, name)?;
     UnixListener::bind(path)
 }
 
@@ -82,10 +87,11 @@ pub async fn serve(listener: UnixListener, status: impl Fn() -> Status, stop: Ca
 /// Asks the agent that runs on `state_dir`.
 pub fn ask(state_dir: &Path) -> Result<Status, StatusError> {
     let answer = |source| StatusError::Answer { directory: state_dir.to_owned(), source };
-    let (_directory, path) = socket_path(state_dir).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => StatusError::NoStateDirectory(state_dir.to_owned()),
-        _ => answer(error),
-    })?;
+    let (_directory, path) =
+        socket_path(state_dir, SOCKET).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => StatusError::NoStateDirectory(state_dir.to_owned()),
+            _ => answer(error),
+        })?;
     let stream = UnixStream::connect(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             StatusError::NotRunning(state_dir.to_owned())

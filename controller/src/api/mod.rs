@@ -14,6 +14,7 @@ mod audit_status;
 mod audit_witnesses;
 pub mod auth;
 mod browser;
+mod bundles;
 mod claim_cas;
 mod compliance;
 mod consent;
@@ -96,6 +97,7 @@ fn routes() -> Routes {
         .merge(privacy::routes())
         .merge(installation_audit::routes())
         .merge(models::routes())
+        .merge(bundles::routes())
         .merge(trust::routes())
         .merge(policies::routes())
         .merge(access::routes())

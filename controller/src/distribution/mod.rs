@@ -6,6 +6,7 @@
 //! leaves only wrapped: for the store, or for one device that the version is assigned to.
 
 pub mod artifacts;
+pub mod bundle;
 pub mod catalogue;
 pub mod inspect;
 pub mod keys;

@@ -108,6 +108,16 @@ impl Objects {
         Ok(Some(sealed))
     }
 
+    /// That a chunk is not there, and should be.
+    pub fn missing(tenant: TenantId, id: ChunkId) -> ObjectsError {
+        ObjectsError::Missing(chunk_key(tenant, id))
+    }
+
+    /// That a chunk is not as it should be.
+    pub fn damaged(tenant: TenantId, id: ChunkId, what: &str) -> ObjectsError {
+        ObjectsError::Damaged { key: chunk_key(tenant, id), what: what.to_owned() }
+    }
+
     /// Stores a version's sealed index and returns its key.
     pub async fn put_index(
         &self,

@@ -266,6 +266,8 @@ actions! {
     TrustSign = "trust:sign", Internal;
     /// Publishes a version.
     VersionPublish = "version:publish", Write;
+    /// Takes a version out as a file for devices without a network, with the keys for them.
+    BundleExport = "bundle:export", Write;
     /// Asks what a rollout would do.
     RolloutPreview = "rollout:preview", Read;
     /// Lists and shows rollouts.

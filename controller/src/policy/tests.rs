@@ -84,8 +84,14 @@ fn roles_that_only_look_change_nothing_and_the_others_what_they_are_for() {
     for role in [Role::Viewer, Role::Auditor, Role::Installation] {
         assert!(may(role).is_empty(), "{role:?}: {:?}", may(role));
     }
-    let release =
-        ["version:publish", "rollout:create", "rollout:abort", "rollout:rollback", "approval:sign"];
+    let release = [
+        "version:publish",
+        "bundle:export",
+        "rollout:create",
+        "rollout:abort",
+        "rollout:rollback",
+        "approval:sign",
+    ];
     assert_eq!(may(Role::ReleaseManager), release);
     assert!(may(Role::Operator).contains(&"device:update"));
     assert!(!may(Role::Operator).contains(&"version:publish"));

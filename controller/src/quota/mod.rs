@@ -33,6 +33,8 @@ pub const DEVICES: Bounds = Bounds { places: 32, per_key: 24, waiting_per_key: 4
 /// Uploads at a time: as many as there are places for their files, the last out of reach for any one
 /// tenant. Few wait: an upload that waits holds a connection.
 pub const UPLOADS: Bounds = Bounds { places: 4, per_key: 3, waiting_per_key: 4 };
+/// Bundles on their way at a time: each reads chunks as fast as somebody takes them.
+pub const BUNDLES: Bounds = Bounds { places: 4, per_key: 3, waiting_per_key: 4 };
 /// Credentials and tenants remembered at most; beyond, all are learnt anew.
 const MAX_REMEMBERED: usize = 16_384;
 /// A tenant that goes beyond its rate has it in its audit log this often, not with every request.
@@ -66,6 +68,8 @@ pub struct Quota {
     pub devices: Gate,
     /// Places for uploads.
     pub uploads: Gate,
+    /// Places for bundles on their way.
+    pub bundles: Gate,
     tenants: Mutex<HashMap<TenantId, Tenant>>,
     known: Mutex<HashMap<Credential, Key>>,
     strangers: Strangers,
@@ -77,6 +81,7 @@ impl Default for Quota {
             api: Gate::new(API),
             devices: Gate::new(DEVICES),
             uploads: Gate::new(UPLOADS),
+            bundles: Gate::new(BUNDLES),
             tenants: Mutex::default(),
             known: Mutex::default(),
             strangers: Strangers::default(),

@@ -14,6 +14,8 @@ mod standing;
 mod stream;
 mod wire;
 
+pub(crate) use wire::desired as desired_state;
+
 use std::sync::Arc;
 use std::time::Duration;
 

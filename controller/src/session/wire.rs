@@ -37,8 +37,8 @@ pub(super) fn is_revocation(message: &v1::ControllerMessage) -> bool {
     matches!(&message.kind, Some(Kind::Refusal(refusal)) if cut_off(refusal.code()))
 }
 
-/// A desired state.
-pub(super) fn desired(desired: &Desired) -> v1::DesiredState {
+/// A desired state, as devices are told it.
+pub(crate) fn desired(desired: &Desired) -> v1::DesiredState {
     let slots = desired.slots.iter().map(|slot| v1::DesiredSlot {
         slot: slot.slot.clone(),
         model: slot.model.clone(),

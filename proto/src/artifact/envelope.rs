@@ -1,4 +1,4 @@
-//! DSSE: the signature around a manifest. The bytes that were signed are verified first and parsed
+//! DSSE: the signature around a manifest or an assignment. The bytes that were signed are verified first and parsed
 //! only then, and never serialised again.
 
 use base64::Engine as _;
@@ -29,7 +29,7 @@ struct Signature {
 }
 
 /// The envelope of `body`, as bytes.
-pub(super) fn sign(payload_type: &str, body: &[u8], key: &ReleaseKey) -> Vec<u8> {
+pub(crate) fn sign(payload_type: &str, body: &[u8], key: &ReleaseKey) -> Vec<u8> {
     let signature = Signature {
         keyid: key.public().key_id(),
         sig: STANDARD.encode(key.sign(&pre_authentication_encoding(payload_type, body))),
@@ -43,7 +43,7 @@ pub(super) fn sign(payload_type: &str, body: &[u8], key: &ReleaseKey) -> Vec<u8>
 }
 
 /// The signed body of an envelope of type `payload_type` that `key` signed.
-pub(super) fn verify(
+pub(crate) fn verify(
     payload_type: &str,
     envelope: &[u8],
     key: &ReleasePublic,
@@ -70,6 +70,26 @@ pub(super) fn verify(
         .filter_map(|s| STANDARD.decode(&s.sig).ok())
         .any(|signature| key.verifies(&message, &signature));
     if signed { Ok(body) } else { Err(ArtifactError::Signature) }
+}
+
+/// As [`verify`], of an envelope that is byte for byte as [`sign`] makes it: for those whose hash nobody
+/// pinned, so that nothing in them goes unsigned, not even the hint at the key.
+pub(crate) fn verify_exact(
+    payload_type: &str,
+    envelope: &[u8],
+    key: &ReleasePublic,
+) -> Result<Vec<u8>, ArtifactError> {
+    let body = verify(payload_type, envelope, key)?;
+    let mut read: Envelope =
+        serde_json::from_slice(envelope).map_err(|e| ArtifactError::Envelope(e.to_string()))?;
+    for signature in &mut read.signatures {
+        signature.keyid = key.key_id();
+    }
+    let same = serde_json::to_vec(&read).is_ok_and(|exact| exact == envelope);
+    match same && read.signatures.len() == 1 {
+        true => Ok(body),
+        false => Err(ArtifactError::Envelope("something in it was not signed".to_owned())),
+    }
 }
 
 /// DSSE protocol v1: what is signed, unambiguous for every type and body.

@@ -76,6 +76,7 @@ mod secrets;
 
 pub use chunk::{SealedChunk, seal_piece};
 pub use envelope::{MAX_ENVELOPE_BYTES, MAX_SIGNATURES};
+pub(crate) use envelope::{sign as sign_envelope, verify_exact as verify_exact_envelope};
 pub use error::ArtifactError;
 pub use index::{ChunkIndex, IndexEntry, MAX_SEALED_INDEX_BYTES};
 pub use manifest::{

@@ -2,6 +2,7 @@
 //! all goes well, and when something is cut off, full, wrong or killed.
 
 mod backup;
+mod bundle;
 mod enrolment;
 mod identity;
 mod interruptions;

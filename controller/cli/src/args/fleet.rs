@@ -97,6 +97,31 @@ Example:
 }
 
 #[derive(Debug, Subcommand)]
+pub enum Bundle {
+    /// Write a version to a file that devices import without a network
+    #[command(after_help = "\
+The file holds the sealed version and, for each device, the key that it alone opens and what it is to
+run now. A rollout has to assign the version to the devices first. A device takes no bundle that is
+older than what it holds: export a new one after each rollout.
+
+Example:
+  edgeformer bundle export assistant 1.1.0 --device press-7 --device press-8 --file usb.bundle
+  edgeformer-agent import --state-dir /var/lib/edgeformer usb.bundle     (on press-7 and on press-8)")]
+    Export {
+        /// Name of the model
+        name: String,
+        /// Version
+        version: String,
+        /// Id or unique name of a device that is to run it; may be repeated
+        #[arg(long = "device", value_name = "DEVICE", required = true)]
+        devices: Vec<String>,
+        /// A new file to write to
+        #[arg(short, long, value_name = "FILE")]
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub enum Model {
     /// Upload a model file as a new version: sealed, signed, never changed afterwards
     #[command(after_help = "\

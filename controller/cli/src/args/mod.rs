@@ -134,6 +134,9 @@ pub enum Command {
     /// Published models and their versions
     #[command(subcommand)]
     Model(fleet::Model),
+    /// Files that bring versions to devices without a network
+    #[command(subcommand)]
+    Bundle(fleet::Bundle),
     /// Bring a version to devices, and back
     #[command(subcommand)]
     Rollout(rollout::Rollout),

@@ -1,6 +1,7 @@
 //! The proof that client and API agree: every endpoint, query parameter and field of this client is
 //! looked up in the OpenAPI document that the controller generates.
 
+use edgeformer_proto::bundle::MEDIA_TYPE;
 use edgeformer_proto::model_signature::BUNDLE_TYPE;
 use serde_json::{Value, json};
 use utoipa::openapi::schema::Schema;
@@ -279,7 +280,7 @@ fn body(
         }
         Described::File => {}
         Described::Text
-            if ["application/jsonl", "text/plain", BUNDLE_TYPE]
+            if ["application/jsonl", "text/plain", BUNDLE_TYPE, MEDIA_TYPE]
                 .iter()
                 .all(|kind| content[*kind].is_null()) =>
         {

@@ -15,7 +15,7 @@ pub struct Nothing;
 #[derive(Debug, Clone, Copy)]
 pub struct FileBody;
 
-/// The answer is text of any length, read as it comes.
+/// The answer is text or a file of any length, read as it comes.
 #[derive(Debug, Clone, Copy)]
 pub struct TextStream;
 
@@ -183,6 +183,8 @@ endpoints! {
         Nothing => Version, "read the version";
     VERSION_SIGNATURE: GET "/models/{name}/versions/{version}/signature" []
         Nothing => TextStream, "read the signature";
+    EXPORT_BUNDLE: GET "/models/{name}/versions/{version}/bundle" ["device"]
+        Nothing => TextStream, "export the bundle";
     SIGNING_KEY: GET "/model-signing-key" [] Nothing => TextStream, "read the signing key";
     PUT_PAYLOAD: PUT "/models/{name}/versions/{version}/payload" []
         FileBody => Version, "publish the version";

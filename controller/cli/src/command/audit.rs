@@ -182,7 +182,11 @@ pub async fn to_file(call: Call<'_, Nothing, TextStream>, path: &Path) -> Result
         Failure::usage(format!("the file {} cannot be made: {error}", path.display()))
             .next("nothing was exported; choose a new file name")
     })?;
-    call.stream(|piece| file.write_all(piece)).await?;
+    if let Err(error) = call.stream(|piece| file.write_all(piece)).await {
+        // Half of it is of no use, and in the way of the next attempt.
+        let _ = std::fs::remove_file(path);
+        return Err(error.into());
+    }
     file.sync_all()
         .map_err(|error| Failure::usage(format!("{} is not whole: {error}", path.display())))
 }

@@ -5,6 +5,7 @@ mod access;
 mod account;
 mod arrivals;
 mod audit;
+mod bundle;
 mod bundle_files;
 mod compliance;
 mod consent;
@@ -114,6 +115,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Account(command) => account::account(&context, command).await,
         Command::Device(command) => device::run(&context, command).await,
         Command::Model(command) => model::run(&context, command).await,
+        Command::Bundle(command) => bundle::run(&context, command).await,
         Command::Rollout(command) => rollout::run(&context, command).await,
         Command::Audit(command) => audit::run(&context, command).await,
         Command::Compliance(command) => compliance::run(&context, command).await,

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::Bytes;
-use edgeformer_proto::artifact::Digest;
+use edgeformer_proto::artifact::{Digest, ReleaseKey, ReleasePublic};
 use edgeformer_proto::ids::{DeviceId, RolloutId, TenantId, TokenId, VersionId};
-use edgeformer_proto::keywrap::HpkePrivate;
+use edgeformer_proto::keywrap::{HpkePrivate, KeyAgreement};
 use futures::stream;
 use serde_json::json;
 use sqlx::AnyPool;
@@ -23,7 +23,9 @@ use crate::error::AppError;
 use crate::init::{NewInstallation, init};
 use crate::scope::{InstallationScope, TenantScope};
 use crate::store::enrolments::{self, NewDevice};
+use crate::store::tenants as tenants_rows;
 use crate::store::versions::StoredVersion;
+use crate::vault::SecretKind;
 use crate::{clock::Clock, clock::SystemClock, serve};
 
 pub(super) struct Fixture {
@@ -107,6 +109,13 @@ impl Fixture {
 
     pub(super) async fn device(&self, tenant: TenantId) -> Device {
         let private = HpkePrivate::generate();
+        let device = self.device_with(tenant, &private).await;
+        Device { private, ..device }
+    }
+
+    /// A device whose keys are somewhere else.
+    pub(super) async fn device_with<K: KeyAgreement>(&self, tenant: TenantId, keys: &K) -> Device {
+        let private = HpkePrivate::generate();
         let id = DeviceId::new();
         let new = NewDevice {
             id,
@@ -114,7 +123,7 @@ impl Fixture {
             labels: BTreeMap::new(),
             facts: json!({}),
             public_key: id.as_bytes().to_vec(),
-            hpke_public: private.public().to_bytes().to_vec(),
+            hpke_public: keys.hpke_public().to_vec(),
             credential: TokenId::new().to_string(),
             cert_expires_at_us: 0,
         };
@@ -143,8 +152,13 @@ impl Fixture {
         let (tenant, device) = (device.identity.tenant_id, device.identity.device_id);
         self.sql(
             "INSERT INTO assignments (tenant_id, device_id, slot, version_id, rollout_id, settings) \
-             VALUES ($1, $2, 'smollm2', $3, '', '{}')",
-            &[tenant.to_string(), device.to_string(), version.to_string()],
+             VALUES ($1, $2, 'smollm2', $3, $4, '{}')",
+            &[
+                tenant.to_string(),
+                device.to_string(),
+                version.to_string(),
+                RolloutId::new().to_string(),
+            ],
         )
         .await;
     }
@@ -228,6 +242,16 @@ impl Fixture {
                 .await
                 .unwrap();
         rows.iter().filter(|(record,)| words.iter().all(|word| record.contains(word))).count()
+    }
+
+    /// What devices of our tenant pin.
+    pub(super) async fn release_public(&self) -> ReleasePublic {
+        let mut read = self.app.store.read(&self.scope(self.ours)).await.unwrap();
+        let tenant = tenants_rows::own(&mut read).await.unwrap().unwrap();
+        let wrapped = &tenant.wrapped_release_key;
+        let kind = SecretKind::ReleaseKey;
+        let der = self.app.vault.unwrap(kind, &tenant.id.to_string(), wrapped).unwrap();
+        ReleaseKey::from_pkcs8(&der).unwrap().public()
     }
 
     pub(super) fn staged_files(&self) -> usize {

@@ -1,5 +1,6 @@
 //! From an upload to an opened model: publishing and fetching against a real installation.
 
+mod bundles;
 mod fetching;
 mod fixture;
 mod publishing;
