@@ -24,6 +24,8 @@ pub struct AgentOptions {
     pub memory_limit_mb: Option<u64>,
     /// State directory somewhere else than beside the others, such as on a small disk.
     pub state_dir: Option<PathBuf>,
+    /// Where its keys are made, as `--keys` takes it.
+    pub keys: Option<String>,
 }
 
 /// An enrolled agent with its process, when that runs.
@@ -53,6 +55,9 @@ impl Agent {
         command.args(["enroll", "--controller", controller.device_url(), "--ca"]);
         command.arg(controller.ca()).args(["--token", token, "--name", name, "--state-dir"]);
         command.arg(&state_dir);
+        if let Some(keys) = &options.keys {
+            command.args(["--keys", keys]);
+        }
         for (key, value) in &options.labels {
             command.args(["--label", &format!("{key}={value}")]);
         }

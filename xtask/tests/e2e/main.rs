@@ -9,6 +9,7 @@ mod interruptions;
 mod limits;
 mod path;
 mod publish;
+mod tpm;
 mod workers;
 
 use std::path::{Path, PathBuf};
