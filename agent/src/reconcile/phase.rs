@@ -17,11 +17,17 @@ use crate::clock::UnixMicros;
 
 /// Manifest, index, key and chunks are being fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fetching;
+pub struct Fetching {
+    /// Before its bytes were found damaged.
+    pub attempts: Attempts,
+}
 
 /// All is on disk; its hashes are being checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verifying;
+pub struct Verifying {
+    /// Before its bytes were found damaged.
+    pub attempts: Attempts,
+}
 
 /// Ready to be tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,19 +88,19 @@ pub enum Phase {
 impl Fetching {
     /// All bytes are on disk.
     pub fn fetched(self) -> Verifying {
-        Verifying
+        Verifying { attempts: self.attempts }
     }
 }
 
 impl Verifying {
     /// All bytes have the right hashes.
     pub fn verified(self) -> Staged {
-        Staged { attempts: Attempts::default() }
+        Staged { attempts: self.attempts }
     }
 
     /// They have not.
     pub fn incomplete(self) -> Fetching {
-        Fetching
+        Fetching { attempts: self.attempts }
     }
 }
 
@@ -106,7 +112,7 @@ impl Staged {
 
     /// Its bytes are damaged.
     pub fn incomplete(self) -> Fetching {
-        Fetching
+        Fetching { attempts: self.attempts }
     }
 
     /// It cannot be installed, or was tried too often.
@@ -129,7 +135,7 @@ impl Trial {
 
     /// Its bytes are damaged.
     pub fn incomplete(self) -> Fetching {
-        Fetching
+        Fetching { attempts: self.attempts }
     }
 
     /// It does not load or does not answer.
@@ -151,7 +157,7 @@ impl Active {
 
     /// Its bytes are damaged.
     pub fn incomplete(self) -> Fetching {
-        Fetching
+        Fetching { attempts: self.attempts }
     }
 
     /// It cannot stay.
@@ -171,7 +177,27 @@ fn ended(attempts: Attempts, failure: Failure) -> Phase {
 impl Phase {
     /// Where every installation begins.
     pub fn first() -> Self {
-        Self::Fetching(Fetching)
+        Self::Fetching(Fetching { attempts: Attempts::default() })
+    }
+
+    /// Attempts before its bytes were found damaged, which the form in the ledger has no place for.
+    pub fn before_damage(&self) -> Attempts {
+        match self {
+            Self::Fetching(Fetching { attempts }) | Self::Verifying(Verifying { attempts }) => {
+                *attempts
+            }
+            _ => Attempts::default(),
+        }
+    }
+
+    /// With these [`Self::before_damage`].
+    #[must_use]
+    pub fn with_before_damage(self, attempts: Attempts) -> Self {
+        match self {
+            Self::Fetching(_) => Self::Fetching(Fetching { attempts }),
+            Self::Verifying(_) => Self::Verifying(Verifying { attempts }),
+            state => state,
+        }
     }
 
     /// Whether nothing more happens without a new desired state.
@@ -193,9 +219,10 @@ impl Phase {
             (Self::Trial(state), Event::StandbyLost) => Self::Staged(state.standby_lost()),
             (Self::Trial(state), Event::ActivationBegins) => Self::Active(state.activate(now_us)),
             (Self::Active(state), Event::Confirmed) => Self::Confirmed(state.confirm()),
-            (Self::Fetching(_) | Self::Verifying(_), Event::Failed(failure)) => {
-                Self::Failed(Failed { failure })
-            }
+            (
+                Self::Fetching(Fetching { attempts }) | Self::Verifying(Verifying { attempts }),
+                Event::Failed(failure),
+            ) => ended(attempts, failure),
             (Self::Staged(state), Event::Failed(failure) | Event::GaveUp(failure)) => {
                 state.fail(failure)
             }
@@ -234,8 +261,8 @@ enum Stored {
 impl From<Stored> for Phase {
     fn from(stored: Stored) -> Self {
         match stored {
-            Stored::Fetching => Self::Fetching(Fetching),
-            Stored::Verifying => Self::Verifying(Verifying),
+            Stored::Fetching => Self::first(),
+            Stored::Verifying => Self::Verifying(Verifying { attempts: Attempts::default() }),
             Stored::Staged(attempts) => Self::Staged(Staged { attempts }),
             Stored::Trial(attempts) => Self::Trial(Trial { attempts }),
             Stored::Active { attempts, since_us } => Self::Active(Active { attempts, since_us }),
@@ -249,8 +276,9 @@ impl From<Stored> for Phase {
 impl From<Phase> for Stored {
     fn from(phase: Phase) -> Self {
         match phase {
-            Phase::Fetching(Fetching) => Self::Fetching,
-            Phase::Verifying(Verifying) => Self::Verifying,
+            // The attempts before are kept beside it: see `before_damage`.
+            Phase::Fetching(_) => Self::Fetching,
+            Phase::Verifying(_) => Self::Verifying,
             Phase::Staged(Staged { attempts }) => Self::Staged(attempts),
             Phase::Trial(Trial { attempts }) => Self::Trial(attempts),
             Phase::Active(Active { attempts, since_us }) => Self::Active { attempts, since_us },
@@ -271,7 +299,7 @@ mod tests {
         let failure = Failure::new("probe", "text");
         let all = [
             (Phase::first(), r#""fetching""#),
-            (Phase::Verifying(Verifying), r#""verifying""#),
+            (Phase::Verifying(Verifying { attempts: Attempts::default() }), r#""verifying""#),
             (Phase::Staged(Staged { attempts }), r#"{"staged":{"trials":1,"activations":2}}"#),
             (Phase::Trial(Trial { attempts }), r#"{"trial":{"trials":1,"activations":2}}"#),
             (

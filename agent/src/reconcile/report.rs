@@ -182,6 +182,6 @@ fn named(state: &SlotState, id: VersionId) -> Option<&Target> {
         Some(Update::Install { target, .. }) => Some(target),
         _ => None,
     };
-    let all = target.into_iter().chain(&state.confirmed).chain(&state.previous);
-    all.into_iter().find(|target| target.version_id == id)
+    let mut all = target.into_iter().chain(&state.confirmed).chain(state.older_versions());
+    all.find(|target| target.version_id == id)
 }

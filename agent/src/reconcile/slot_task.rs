@@ -14,7 +14,7 @@ use super::ledger::{LedgerError, LedgerStore};
 use super::report::{Board, Live, report};
 use super::state::{Event, Failure, SlotState};
 use super::step::{Observation, Step, next_step};
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixMicros};
 use crate::fetch::error::{FetchError, Verdict};
 use crate::fetch::{Artifacts, Known, Progress};
 use crate::session::backoff;
@@ -63,6 +63,8 @@ pub struct SlotTask<W, A> {
     progress: Arc<Progress>,
     failures: u32,
     wrong_chunks: u32,
+    /// What is damaged of the confirmed version.
+    damage: String,
     rng: StdRng,
 }
 
@@ -80,6 +82,7 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
             progress: Arc::default(),
             failures: 0,
             wrong_chunks: 0,
+            damage: String::new(),
         }
     }
 
@@ -115,6 +118,7 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
         match step {
             Step::Wait { until_us } => return self.wait(until_us).await,
             Step::Start(target) => return self.start(target).await,
+            Step::StandIn(target) => self.stand_in(target).await,
             Step::Repair(target) => return self.repair(target).await,
             Step::Fetch(target) => return self.fetch(target).await,
             Step::Verify(target) => return self.verify(target).await,
@@ -168,7 +172,13 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
             },
             Err(TrialOutcome::Damaged(what)) => {
                 tracing::warn!(slot = %self.name, version = %target, what, "damaged on disk");
-                self.seen.confirmed_damaged = true;
+                self.seen.damaged = Some(target.version_id);
+                self.seen.unfit.clear();
+                self.damage = what;
+                return Ok(());
+            }
+            Err(TrialOutcome::Waits(error)) => {
+                self.hold_start(&error);
                 return Ok(());
             }
             Err(TrialOutcome::Failed(failure)) => failure,
@@ -182,6 +192,31 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
         self.change(|state| state.died(target.version_id, now_us))
     }
 
+    /// Serves an older version while the confirmed one is fetched again, which may take until there is a
+    /// connection.
+    async fn stand_in(&mut self, target: Target) {
+        let failed = match self.try_out(&target).await {
+            Ok(()) => match self.shared.workers.activate(&self.name, target.version_id).await {
+                Ok(()) => {
+                    tracing::warn!(
+                        slot = %self.name, version = %target,
+                        "serves in the place of the confirmed version, which is damaged on disk"
+                    );
+                    return;
+                }
+                Err(error) => error.to_string(),
+            },
+            Err(TrialOutcome::Waits(error)) => return self.hold_start(&error),
+            Err(TrialOutcome::Damaged(what)) => what,
+            Err(TrialOutcome::Failed(failure)) => failure.message,
+        };
+        tracing::error!(
+            slot = %self.name, version = %target, failed,
+            "it cannot take the place of the confirmed version either"
+        );
+        self.seen.unfit.push(target.version_id);
+    }
+
     async fn repair(&mut self, target: Target) -> Result<(), LedgerError> {
         let fetched = match self.fetch_unless_interrupted(&target, Known::Before).await {
             // Durable too, or the next power loss takes it away again.
@@ -191,11 +226,14 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
         match fetched {
             None => {}
             Some(Ok(())) => {
-                self.seen.confirmed_damaged = false;
+                self.seen.damaged = None;
                 self.live.waiting = None;
+                self.failures = 0;
             }
             Some(Err(error)) => {
                 self.hold_fetch(&error);
+                // What did not take its place is tried again, no more often than this.
+                self.seen.unfit.clear();
                 if error.verdict() == Verdict::Fail {
                     let now_us = self.shared.clock.now_us();
                     self.change(|state| state.died(target.version_id, now_us))?;
@@ -288,13 +326,21 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
     }
 
     fn hold_fetch(&mut self, error: &FetchError) {
+        self.seen.fetch_not_before_us = self.hold(error, "fetching waits");
+    }
+
+    fn hold_start(&mut self, error: &FetchError) {
+        self.seen.start_not_before_us = self.hold(error, "starting waits");
+    }
+
+    /// Until when to wait for what failed with `error`.
+    fn hold(&mut self, error: &FetchError, what: &str) -> UnixMicros {
         self.failures = self.failures.saturating_add(1);
         let wait = backoff::wait(self.failures, Duration::from_secs(1), &mut self.rng);
         let wait_us = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
-        let until = self.shared.clock.now_us().saturating_add(wait_us);
-        self.seen.fetch_not_before_us = until;
-        tracing::warn!(slot = %self.name, %error, retry_in_s = wait.as_secs(), "fetching waits");
+        tracing::warn!(slot = %self.name, %error, retry_in_s = wait.as_secs(), what);
         self.live.waiting = Some(Failure::new(error.reason(), error.to_string()));
+        self.shared.clock.now_us().saturating_add(wait_us)
     }
 
     async fn verify(&mut self, target: Target) -> Result<(), LedgerError> {
@@ -325,6 +371,10 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
                 tracing::warn!(slot = %self.name, version = %target, what, "damaged on disk");
                 self.record(&target, Event::Incomplete)
             }
+            Err(TrialOutcome::Waits(error)) => {
+                self.hold_fetch(&error);
+                self.record(&target, Event::Incomplete)
+            }
             Err(TrialOutcome::Failed(failure)) => self.fail(&target, failure),
         }
     }
@@ -343,6 +393,7 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
         let prepared = match self.shared.artifacts.prepare(target).await {
             Ok(prepared) => prepared,
             Err(FetchError::Incomplete(what)) => return Err(TrialOutcome::Damaged(what)),
+            Err(error) if error.is_of_key_holder() => return Err(TrialOutcome::Waits(error)),
             Err(error) => {
                 return Err(TrialOutcome::Failed(Failure::new(error.reason(), error.to_string())));
             }
@@ -408,6 +459,9 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
             WorkerRole::Standby => self.seen.standby = None,
             WorkerRole::Serving => {
                 self.live.waiting = Some(Failure::new("worker_died", reason));
+                if self.seen.damaged.is_some_and(|damaged| damaged != version_id) {
+                    self.seen.unfit.push(version_id);
+                }
                 let now_us = self.shared.clock.now_us();
                 self.change(|state| state.died(version_id, now_us))?;
             }
@@ -439,7 +493,8 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
 
     fn publish(&mut self) {
         self.look();
-        let next = report(&self.state(), &self.live);
+        let state = self.state();
+        let next = report(&state, &self.told(&state));
         self.shared.board.send_if_modified(|board| match next {
             Some(next) if board.get(&self.name) != Some(&next) => {
                 board.insert(self.name.clone(), next);
@@ -450,7 +505,30 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
     }
 }
 
+impl<W: Workers, A: Artifacts> SlotTask<W, A> {
+    /// What is true now, in words: damage of the confirmed version comes first.
+    fn told(&self, state: &SlotState) -> Live {
+        let confirmed = state.confirmed.as_ref();
+        let damaged = confirmed.filter(|one| self.seen.damaged == Some(one.version_id));
+        let Some(damaged) = damaged else { return self.live.clone() };
+        let serving = state.older_versions().find(|one| Some(one.version_id) == self.live.serving);
+        let meanwhile = match serving {
+            Some(stand_in) => format!("{stand_in} serves in its place until it is fetched again"),
+            None => "nothing can take its place until it is fetched again".to_owned(),
+        };
+        let waits = self.live.waiting.iter().map(|failure| format!("; {}", failure.message));
+        let message = format!(
+            "{damaged} is damaged on disk ({}): {meanwhile}{}",
+            self.damage,
+            waits.collect::<String>()
+        );
+        Live { waiting: Some(Failure::new("damaged", message)), ..self.live.clone() }
+    }
+}
+
 enum TrialOutcome {
+    /// Not now: what holds the device's key does not answer.
+    Waits(FetchError),
     /// Bytes on disk are missing or wrong.
     Damaged(String),
     /// It cannot run here.

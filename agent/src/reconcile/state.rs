@@ -48,9 +48,15 @@ pub struct Attempts {
     pub activations: u32,
 }
 
+impl Attempts {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What is being done about the newest desired state of a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(from = "StoredUpdate", into = "StoredUpdate")]
 pub enum Update {
     /// A version is wanted.
     Install {
@@ -71,6 +77,52 @@ pub enum Update {
         /// Generation that wants nothing.
         generation: Generation,
     },
+}
+
+/// The form in the ledger.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StoredUpdate {
+    Install {
+        generation: Generation,
+        target: Target,
+        phase: Phase,
+        /// Files of agents that forgot them lack it, and those agents ignore it.
+        #[serde(default, skip_serializing_if = "Attempts::is_none")]
+        attempts: Attempts,
+    },
+    Removing {
+        generation: Generation,
+    },
+    Removed {
+        generation: Generation,
+    },
+}
+
+impl From<StoredUpdate> for Update {
+    fn from(stored: StoredUpdate) -> Self {
+        match stored {
+            StoredUpdate::Install { generation, target, phase, attempts } => {
+                let phase = phase.with_before_damage(attempts);
+                Self::Install { generation, target, phase }
+            }
+            StoredUpdate::Removing { generation } => Self::Removing { generation },
+            StoredUpdate::Removed { generation } => Self::Removed { generation },
+        }
+    }
+}
+
+impl From<Update> for StoredUpdate {
+    fn from(update: Update) -> Self {
+        match update {
+            Update::Install { generation, target, phase } => {
+                let attempts = phase.before_damage();
+                Self::Install { generation, target, phase, attempts }
+            }
+            Update::Removing { generation } => Self::Removing { generation },
+            Update::Removed { generation } => Self::Removed { generation },
+        }
+    }
 }
 
 /// Everything durable about one slot.

@@ -21,8 +21,12 @@ pub struct Observation {
     pub serving: Option<VersionId>,
     /// The installation whose trial passed, with its worker waiting.
     pub standby: Option<Target>,
-    /// The confirmed version cannot be opened from disk: its bytes must be fetched again.
-    pub confirmed_damaged: bool,
+    /// The confirmed version, if it cannot be opened from disk: its bytes must be fetched again.
+    pub damaged: Option<VersionId>,
+    /// Older versions that could not take its place since that was last tried.
+    pub unfit: Vec<VersionId>,
+    /// What starts a version must wait until then (the holder of the device's key does not answer).
+    pub start_not_before_us: UnixMicros,
     /// Fetching must wait until then (no connection, no space).
     pub fetch_not_before_us: UnixMicros,
 }
@@ -37,6 +41,9 @@ pub enum Step {
     },
     /// Start the confirmed version: trial from disk, then activate.
     Start(Target),
+    /// Start this older version in the place of the confirmed one, which is damaged, until that is
+    /// fetched again. Nothing durable changes: the confirmed version stays what is to serve.
+    StandIn(Target),
     /// Fetch what is missing of the confirmed version.
     Repair(Target),
     /// Fetch manifest, index, key and missing chunks.
@@ -101,13 +108,20 @@ fn serve_step(state: &SlotState, seen: &Observation, now_us: UnixMicros) -> Opti
     if let Some(Update::Install { phase: Phase::Active(_), .. }) = &state.update {
         return Some(Step::RecordDeath(target.version_id));
     }
-    if seen.confirmed_damaged {
+    if seen.damaged == Some(target.version_id) {
+        let mut older = state.older_versions().filter(|one| !seen.unfit.contains(&one.version_id));
+        if let (None, Some(stand_in)) = (seen.serving, older.next()) {
+            return Some(match seen.start_not_before_us > now_us {
+                true => Step::Wait { until_us: Some(seen.start_not_before_us) },
+                false => Step::StandIn(stand_in.clone()),
+            });
+        }
         return Some(match seen.fetch_not_before_us > now_us {
             true => Step::Wait { until_us: Some(seen.fetch_not_before_us) },
             false => Step::Repair(target.clone()),
         });
     }
-    let restart_us = restart_at_us(state);
+    let restart_us = restart_at_us(state).max(seen.start_not_before_us);
     Some(match restart_us > now_us {
         true => Step::Wait { until_us: Some(restart_us) },
         false => Step::Start(target.clone()),
@@ -130,8 +144,9 @@ fn update_step(state: &SlotState, seen: &Observation, now_us: UnixMicros) -> Ste
         }
         Phase::Staged(Staged { attempts }) if attempts.trials >= MAX_ATTEMPTS => {
             let message = format!(
-                "{target} was tried {MAX_ATTEMPTS} times and the agent or the worker ended each \
-                 time: check the device's memory and power, then roll it out again"
+                "{target} was tried {MAX_ATTEMPTS} times, and each time the agent or the worker ended \
+                 or its bytes were damaged: check the device's memory, power and disk, then roll it \
+                 out again"
             );
             Step::Record(target.clone(), Event::GaveUp(Failure::new("trial_interrupted", message)))
         }

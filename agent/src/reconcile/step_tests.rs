@@ -20,6 +20,8 @@ enum Happening {
     WorkerDies,
     /// The agent is killed, perhaps between recording a step and acting.
     AgentDies,
+    /// Bytes of the confirmed version are damaged, and its worker dies.
+    Damage,
     /// Time passes.
     Pass { us: i64 },
 }
@@ -30,6 +32,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         12 => prop::bool::weighted(0.85).prop_map(|good| Happening::Step { good }),
         2 => Just(Happening::WorkerDies),
         2 => Just(Happening::AgentDies),
+        1 => Just(Happening::Damage),
         3 => (0..20_000_000_i64).prop_map(|us| Happening::Pass { us }),
     ]
 }
@@ -56,16 +59,25 @@ impl Device {
                 self.change(|state, now| state.retarget(wanted, generation, now));
             }
             Happening::Step { good } => self.step(*good),
-            Happening::WorkerDies => {
-                if let Some(version) = self.seen.serving.take() {
-                    self.change(|state, now| state.died(version, now));
-                }
+            Happening::WorkerDies => self.worker_dies(),
+            Happening::Damage => {
+                self.worker_dies();
+                self.seen.damaged = self.state.confirmed.as_ref().map(|one| one.version_id);
             }
             Happening::AgentDies => self.reboot(),
             Happening::Pass { us } => self.now_us += us,
         }
         if let Some(confirmed) = &self.state.confirmed {
             self.ever_confirmed.push(confirmed.version_id);
+        }
+    }
+
+    fn worker_dies(&mut self) {
+        if let Some(version) = self.seen.serving.take() {
+            if self.seen.damaged.is_some_and(|damaged| damaged != version) {
+                self.seen.unfit.push(version);
+            }
+            self.change(|state, now| state.died(version, now));
         }
     }
 
@@ -83,7 +95,13 @@ impl Device {
             Step::Wait { until_us } => self.now_us = until_us.unwrap_or(self.now_us + 1),
             Step::Start(target) if good => self.seen.serving = Some(target.version_id),
             Step::Start(target) => self.change(|state, now| state.died(target.version_id, now)),
-            Step::Repair(_) => self.seen.confirmed_damaged = !good,
+            Step::StandIn(target) if good => self.seen.serving = Some(target.version_id),
+            Step::StandIn(target) => self.seen.unfit.push(target.version_id),
+            Step::Repair(_) if good => self.seen.damaged = None,
+            Step::Repair(_) => {
+                self.seen.unfit.clear();
+                self.seen.fetch_not_before_us = self.now_us + 1_000_000;
+            }
             Step::Fetch(target) if good => self.record(&target, Event::Fetched),
             Step::Fetch(target) => self.record(&target, Event::Failed(bad())),
             Step::Verify(target) if good => self.record(&target, Event::Verified),
@@ -311,4 +329,57 @@ fn with_nothing_to_go_back_to_a_crashing_version_is_started_ever_more_slowly() {
     }
     assert_eq!(waits[..7], [0, 1, 2, 4, 8, 16, 32]);
     assert!(waits.iter().all(|wait| *wait <= 60), "{waits:?}");
+}
+
+#[test]
+fn the_version_before_a_damaged_one_serves_until_that_is_repaired() {
+    let mut device = confirmed(&[1, 2, 3]);
+    device.happen(&Happening::Damage);
+    let next = |device: &Device| next_step(&device.state, &device.seen, device.now_us);
+    assert_eq!(next(&device), Step::StandIn(device.state.previous.clone().unwrap()));
+    device.step(true);
+    assert_eq!(device.seen.serving, Some(target(2).version_id));
+    // There is no connection; it serves on, and what was confirmed is not forgotten.
+    for _ in 0..5 {
+        assert!(matches!(next(&device), Step::Repair(_)));
+        device.step(false);
+        assert!(matches!(next(&device), Step::Wait { .. }));
+        assert_eq!(device.seen.serving, Some(target(2).version_id));
+        device.step(true);
+    }
+    assert_eq!(device.state.confirmed.as_ref().unwrap().version_id, target(3).version_id);
+    // It dies: the one before it is next, and then nothing until the next try.
+    device.happen(&Happening::WorkerDies);
+    let Step::StandIn(oldest) = next(&device) else { panic!("{:?}", next(&device)) };
+    assert_eq!(oldest.version_id, target(1).version_id);
+    device.step(false);
+    assert!(matches!(next(&device), Step::Repair(_)));
+    device.step(false);
+    assert_eq!(next(&device), Step::StandIn(device.state.previous.clone().unwrap()));
+    device.step(true);
+    device.settle().unwrap();
+    assert_eq!(device.seen.serving, Some(target(3).version_id));
+}
+
+#[test]
+fn a_version_that_is_found_damaged_at_each_trial_is_given_up() {
+    let mut device = confirmed(&[1]);
+    device.happen(&Happening::Desire(2));
+    for _ in 0..200 {
+        match next_step(&device.state, &device.seen, device.now_us) {
+            Step::Trial(target) => {
+                device.record(&target, Event::TrialBegins);
+                device.record(&target, Event::Incomplete);
+                // What was counted is in the ledger.
+                device.reboot();
+            }
+            _ if phase(&device).is_terminal() => break,
+            _ => device.step(true),
+        }
+    }
+    let Phase::Failed(Failed { failure }) = phase(&device) else { panic!("{:?}", phase(&device)) };
+    assert_eq!(failure.reason, "trial_interrupted");
+    assert!(failure.message.contains("damaged"), "{}", failure.message);
+    device.settle().unwrap();
+    assert_eq!(device.seen.serving, Some(target(1).version_id));
 }

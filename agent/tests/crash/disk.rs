@@ -156,6 +156,20 @@ impl SimDisk {
         state.directories.iter().flat_map(of_directory).collect()
     }
 
+    /// A bit of a file flips on the medium.
+    pub fn damage(&self, path: &Path) {
+        let mut state = self.state();
+        let directory = path.parent().and_then(|parent| state.directories.get(parent));
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let Some(Node::File(number)) = directory.and_then(|entries| entries.now.get(name)).copied()
+        else {
+            panic!("{path:?} is no file");
+        };
+        let inode = &mut state.inodes[number];
+        inode.now[7] ^= 1;
+        inode.durable = inode.now.clone();
+    }
+
     /// Others fill the disk until so much is free. Returns how many percent that is.
     pub fn leave_free(&self, bytes: u64) -> u64 {
         let mut state = self.state();

@@ -76,6 +76,8 @@ pub struct Device<'a> {
     pub seed: u64,
     /// Wishes that were fulfilled.
     pub fulfilled: usize,
+    /// What serves without a controller, if it is not what was confirmed.
+    pub stands_in: Option<VersionId>,
     /// Steps counted when the first wish was.
     pub first_fulfilled_at: usize,
     /// The newest generation that was accepted.
@@ -102,6 +104,7 @@ impl<'a> Device<'a> {
             wishes,
             seed,
             fulfilled: 0,
+            stands_in: None,
             first_fulfilled_at: 0,
             accepted: None,
             confirmed_once: false,
@@ -123,12 +126,24 @@ impl<'a> Device<'a> {
         })
     }
 
+    /// A life that reaches its controller from the start.
+    pub fn live_online(&mut self) -> End {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let Some(life) = self.start() else { return End::PowerLoss };
+            life.online.store(true, Ordering::Relaxed);
+            self.fulfil(&life).await
+        })
+    }
+
     /// A last life that never reaches its controller.
     pub fn live_offline(&mut self) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let life = self.start().expect("the power is on");
-            self.offline(&life).await;
+            match self.start() {
+                Some(life) => self.offline(&life).await,
+                None => assert!(!self.disk.has_power(), "the power is on"),
+            }
         });
     }
 
@@ -194,7 +209,8 @@ impl<'a> Device<'a> {
                 "what was confirmed is lost"
             );
             let serves = life.workers.serves(SLOT);
-            let right = serves == state.should_serve().map(|target| target.version_id);
+            let confirmed = state.should_serve().map(|target| target.version_id);
+            let right = serves == self.stands_in.or(confirmed);
             if right && (serves.is_some() || state.confirmed.is_none()) {
                 return;
             }

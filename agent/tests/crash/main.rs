@@ -254,6 +254,56 @@ fn a_download_that_no_older_version_makes_room_for_is_refused_and_takes_none_wit
     with_little_room(0, ends(7, Stage::Failed, Some(2)), &[2, 0]);
 }
 
+/// A device that serves version 2 and keeps version 0 finds a chunk of 2 damaged: first without its
+/// controller, then with it. Returns what was counted, and how much of that before the damage.
+fn with_damage(fault: Option<(usize, Fault)>, seed: u64) -> (Vec<disk::Step>, usize) {
+    let wishes = [confirmed(0), confirmed(2), confirmed(2)];
+    let (fleet, ids) = &*FLEET;
+    let disk = SimDisk::new(CAPACITY, fault);
+    let mut device = Device::new(fleet, disk.clone(), &wishes[..2], seed);
+    assert_eq!(device.live(false), End::Done);
+    let before = disk.count();
+    let chunks = |version: usize| fleet.models[&ids[version]].version.chunk_ids.clone();
+    let own = chunks(2).into_iter().find(|chunk| !chunks(0).contains(chunk)).unwrap();
+    disk.damage(&PathBuf::from("/state/chunks").join(&own[..2]).join(&own));
+    device.stands_in = Some(ids[0]);
+    let mut lives = 0;
+    // The service manager starts it again, and once the power is back.
+    device.live_offline();
+    while !disk.has_power() {
+        disk.power_cycle(seed);
+        device.live_offline();
+        lives += 1;
+    }
+    device.stands_in = None;
+    device.wishes = &wishes;
+    while device.live_online() == End::PowerLoss {
+        disk.power_cycle(seed);
+        lives += 1;
+    }
+    assert!(lives < 2, "power was lost once");
+    let steps = disk.steps();
+    only_what_is_needed_is_left(&disk, &wishes);
+    disk.power_cycle(seed + 1);
+    device.live_offline();
+    (steps, before)
+}
+
+#[test]
+fn the_version_before_a_damaged_one_serves_until_that_is_fetched_again_whatever_fails() {
+    let (steps, before) = with_damage(None, 0);
+    for (count, step) in steps.iter().enumerate().skip(before) {
+        for fault in step.faults() {
+            let run = AssertUnwindSafe(|| with_damage(Some((count, *fault)), 0));
+            if let Err(panic) = std::panic::catch_unwind(run) {
+                eprintln!("damage: {fault:?} at {count} of {}", steps.len());
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+    assert!(steps.len() - before > 20, "only {} steps", steps.len() - before);
+}
+
 #[test]
 fn a_device_whose_disk_is_full_starts_serves_and_records_what_it_is_told() {
     let wishes = [confirmed(0), REMOVED];

@@ -25,6 +25,7 @@ use edgeformer_agent::identity::instance::InstanceStore;
 use edgeformer_agent::identity::key_place::{self, KeyPlace, Missing};
 use edgeformer_agent::reconcile::Handle;
 use edgeformer_agent::reconcile::ledger::LedgerStore;
+use edgeformer_agent::reconcile::report::Board;
 use edgeformer_agent::reconcile::retention::Retention;
 use edgeformer_agent::session::{self, Connection, Links, Parts};
 use edgeformer_proto::artifact::{Memory, ReleaseKey};
@@ -50,6 +51,7 @@ fn system_us() -> i64 {
 struct Agent {
     workers: Scripted,
     connection: watch::Receiver<Connection>,
+    board: watch::Receiver<Board>,
     channel: watch::Receiver<Option<Channel>>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -103,6 +105,7 @@ impl<'a> Setup<'a> {
             (Scripted::new(), CancellationToken::new(), TaskTracker::new());
         let (slots, slot_workers, until) = (reconcile.clone(), workers.clone(), stop.clone());
         tasks.spawn(async move { slots.run(slot_workers, store, sessions, until).await });
+        let board = reconcile.board();
         let parts = Parts {
             instance: Arc::new(InstanceStore::open(&self.folder).unwrap()),
             retire: CancellationToken::new(),
@@ -115,7 +118,7 @@ impl<'a> Setup<'a> {
             links,
         };
         tasks.spawn(session::run(parts, stop.clone()));
-        Agent { workers, connection, channel: sends, stop, tasks }
+        Agent { workers, connection, board, channel: sends, stop, tasks }
     }
 }
 

@@ -101,3 +101,32 @@ async fn a_device_stays_with_the_keys_that_it_was_enrolled_with() {
     let same = enroll_keeping(&controller, &state, &root, TOKEN, Some(&KeyPlace::File)).await;
     assert!(matches!(same.unwrap(), Enrolled::Already(_)));
 }
+
+#[tokio::test]
+async fn a_tpm_that_does_not_answer_at_the_start_is_waited_for_and_no_reason_to_go_back() {
+    let (controller, mut tpm, directory) = enrolled().await;
+    let state = directory.path().join("state");
+    let agent = Setup::new(&state).start();
+    let versions = [1, 2].map(|number| controller.inner.publisher.publish(number, 5, number as u8));
+    for (counter, version) in (1..).zip(&versions) {
+        controller.assign(counter, version);
+        phase(&controller, version, SlotPhase::Confirmed).await;
+    }
+    agent.stop().await;
+    controller.inner.heard.lock().unwrap().clear();
+    let agent = Setup::new(&state).start();
+    // Before any of its tasks has begun.
+    tpm.stop();
+    let board = agent.board.clone();
+    eventually("what it waits for is said", || {
+        let report = board.borrow().get(&"m".parse().unwrap()).cloned()?;
+        (report.reason == "key_holder").then_some(())
+    })
+    .await;
+    assert_eq!(agent.workers.payload("m"), None);
+    tpm.restart();
+    let workers = agent.workers.clone();
+    let payload = eventually("the confirmed version serves", || workers.payload("m")).await;
+    assert_eq!(payload, versions[1].payload);
+    agent.stop().await;
+}
