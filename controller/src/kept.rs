@@ -17,17 +17,14 @@ const RENEWED_FROM: Duration = Duration::from_millis(750);
 const MAX_KEPT: usize = 4096;
 
 /// Answers of the store, by what was asked.
-#[derive(Debug)]
 pub struct Kept<K, V>(Mutex<Answers<K, V>>);
 
-#[derive(Debug)]
 struct Answers<K, V> {
     all: HashMap<K, Answer<V>>,
     /// Raised by whatever makes answers under way worthless.
     forgotten: u64,
 }
 
-#[derive(Debug)]
 struct Answer<V> {
     at: Timestamp,
     value: V,
@@ -40,6 +37,13 @@ struct Answer<V> {
 #[must_use]
 pub struct Asking {
     forgotten: u64,
+}
+
+impl<K, V> std::fmt::Debug for Kept<K, V> {
+    /// Nothing of what is kept: salts are among it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kept").finish_non_exhaustive()
+    }
 }
 
 impl<K, V> Default for Kept<K, V> {

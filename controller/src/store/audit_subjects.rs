@@ -19,10 +19,16 @@ use crate::scope::Scope;
 pub(super) type KeptSalts = Kept<(String, Subject), Salt>;
 
 /// Salts for one transaction: those that are kept, and those it reads, to be kept once it is committed.
-#[derive(Debug)]
 pub(super) struct KnownSalts {
     kept: Arc<KeptSalts>,
     read: Vec<(Asking, (String, Subject), Salt)>,
+}
+
+impl std::fmt::Debug for KnownSalts {
+    /// How many, and none of them.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KnownSalts").field("read", &self.read.len()).finish_non_exhaustive()
+    }
 }
 
 impl KnownSalts {
@@ -262,14 +268,36 @@ pub async fn erase<S: Scope>(
         .execute(write.db())
         .await
         .map_err(StoreError::doing(doing))?;
-    let waiting: Vec<(String, String)> =
-        sqlx::query_as("SELECT id, beside FROM audit_outbox WHERE tenant_id = $1")
-            .bind(key.clone())
-            .fetch_all(write.db())
-            .await
-            .map_err(StoreError::doing(doing))?;
-    for (id, text) in waiting {
-        let mut beside: Vec<Beside> = parse_json("audit_outbox", &id, &text)?;
+    let mut after = String::new();
+    while let Some(last) = erase_waiting(write, subject, &after).await? {
+        after = last;
+    }
+    Ok(done.rows_affected() == 1)
+}
+
+/// Outbox rows read at a time while erasing.
+const WAITING_AT_ONCE: i64 = 500;
+
+/// Takes a subject out of the waiting records that follow the id `after`, some at a time. Returns the
+/// last id of those; none after the last.
+async fn erase_waiting<S: Scope>(
+    write: &mut Write<S>,
+    subject: &Subject,
+    after: &str,
+) -> Result<Option<String>, StoreError> {
+    let doing = "erasing an audit subject from waiting records";
+    let key = write.key();
+    let waiting: Vec<(String, String)> = sqlx::query_as(
+        "SELECT id, beside FROM audit_outbox WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3",
+    )
+    .bind(key.clone())
+    .bind(after.to_owned())
+    .bind(WAITING_AT_ONCE)
+    .fetch_all(write.db())
+    .await
+    .map_err(StoreError::doing(doing))?;
+    for (id, text) in &waiting {
+        let mut beside: Vec<Beside> = parse_json("audit_outbox", id, text)?;
         let before = beside.len();
         beside.retain(|one| one.subject != *subject);
         if beside.len() == before {
@@ -277,11 +305,11 @@ pub async fn erase<S: Scope>(
         }
         sqlx::query("UPDATE audit_outbox SET beside = $3 WHERE tenant_id = $1 AND id = $2")
             .bind(key.clone())
-            .bind(id)
+            .bind(id.clone())
             .bind(to_json(&beside))
             .execute(write.db())
             .await
             .map_err(StoreError::doing(doing))?;
     }
-    Ok(done.rows_affected() == 1)
+    Ok(waiting.into_iter().next_back().map(|(id, _)| id))
 }
