@@ -130,6 +130,9 @@ pub struct RunArgs {
     /// (default: a tenth of the file system). What a download needs comes before all of them
     #[arg(long, value_name = "N")]
     pub keep_mb: Option<u64>,
+    /// Most that downloads of models may take together, in KiB per second (default: no limit)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(16..))]
+    pub bandwidth: Option<u32>,
     /// Form of the log lines on stderr
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,

@@ -17,6 +17,7 @@ use tonic::transport::Channel;
 use crate::cli::RunArgs;
 use crate::clock::{Clock, rfc3339};
 use crate::durable::Folder;
+use crate::fetch::budget::Budget;
 use crate::fetch::remote::Remote;
 use crate::fetch::trust::Trust;
 use crate::fetch::versions::Opening;
@@ -270,7 +271,9 @@ fn store(
     channel: watch::Receiver<Option<Channel>>,
 ) -> Store {
     let limits = Limits { memory_bytes: memory_limit_bytes(&base.args) };
-    Store::new(&base.state_dir, opening, Arc::new(Remote::new(channel)), trust, limits)
+    let rate = base.args.bandwidth.map(|kib| u64::from(kib) << 10);
+    let origin = Remote::new(channel).within(rate.map_or_else(Budget::default, Budget::of));
+    Store::new(&base.state_dir, opening, Arc::new(origin), trust, limits)
 }
 
 fn observed(base: &Base, links: &Links) -> Observed {

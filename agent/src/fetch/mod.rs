@@ -1,6 +1,7 @@
 //! Brings versions onto this device, sealed, and opens them in memory. A fetch that is cut goes on
 //! with the chunks that are missing. Plaintext must never reach the disk.
 
+pub mod budget;
 pub mod bundle;
 pub mod chunks;
 pub mod error;

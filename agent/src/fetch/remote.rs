@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tonic::Code;
 use tonic::transport::Channel;
 
+use super::budget::Budget;
 use super::error::FetchError;
 use super::origin::{Origin, ServedChunk, ServedChunks, ServedVersion};
 use crate::tuf::SourceError;
@@ -31,12 +32,19 @@ const FRAMING_BYTES: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Remote {
     channel: watch::Receiver<Option<Channel>>,
+    budget: Budget,
 }
 
 impl Remote {
     /// Over the session's channel.
     pub fn new(channel: watch::Receiver<Option<Channel>>) -> Self {
-        Self { channel }
+        Self { channel, budget: Budget::default() }
+    }
+
+    /// The same, no faster than this.
+    #[must_use]
+    pub fn within(self, budget: Budget) -> Self {
+        Self { budget, ..self }
     }
 
     fn connected(&self) -> Result<Channel, FetchError> {
@@ -96,6 +104,7 @@ impl Origin for Remote {
             let ask = v1::FetchChunksRequest { chunk_ids };
             let mut answers = in_time(client.fetch_chunks(ask)).await?.into_inner();
             while let Some(chunk) = in_time(answers.message()).await? {
+                self.budget.pay(chunk.sealed.len()).await;
                 yield ServedChunk { id: chunk.id, sealed: chunk.sealed };
             }
         })

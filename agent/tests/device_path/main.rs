@@ -1,6 +1,7 @@
 //! The whole path on the device against a controller over real TLS: enrol, connect, fetch, open,
 //! activate, and everything that can go wrong on the way.
 
+mod cuts;
 mod sent;
 #[path = "../support/mod.rs"]
 mod support;
