@@ -17,6 +17,8 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
+use super::proxy::Proxy;
+
 /// Longest that name, TCP and TLS may take together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -90,6 +92,16 @@ pub enum DialError {
         /// What the system said.
         source: io::Error,
     },
+    /// The proxy that the environment names gives no tunnel.
+    #[error("{url}: not reachable through the proxy {proxy}: {reason}")]
+    Proxy {
+        /// The controller.
+        url: String,
+        /// The proxy, without user and password; empty if it is none.
+        proxy: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// The steps together took too long.
     #[error("{url}: no answer within {} seconds", CONNECT_TIMEOUT.as_secs())]
     Timeout {
@@ -162,6 +174,16 @@ async fn dial(
     config: Arc<ClientConfig>,
 ) -> Result<TlsStream<TcpStream>, DialError> {
     let text = url.to_string();
+    let through = |proxy: String| {
+        let url = text.clone();
+        |reason| DialError::Proxy { url, proxy, reason }
+    };
+    let environment = |name: &str| std::env::var(name).ok();
+    let proxy = Proxy::of(environment, &url.host, url.port).map_err(through(String::new()))?;
+    if let Some(proxy) = proxy {
+        let tunnel = proxy.tunnel(&url.host, url.port).await;
+        return secure(url, tunnel.map_err(through(proxy.to_string()))?, config).await;
+    }
     let addresses =
         tokio::net::lookup_host((url.host.as_str(), url.port)).await.map_err(|source| {
             DialError::Resolve { url: text.clone(), host: url.host.clone(), source }

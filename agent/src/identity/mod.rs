@@ -10,6 +10,7 @@ pub mod erase;
 pub mod instance;
 pub mod key_place;
 pub mod keys;
+mod proxy;
 pub mod renew;
 pub mod store;
 pub mod tls;
