@@ -38,6 +38,8 @@ pub struct Nudges {
     pub sinks: Notify,
     /// Something to be signed was published.
     pub trust: Notify,
+    /// A certificate authority was replaced or retired.
+    pub authorities: Notify,
     /// Something that rollouts depend on changed.
     pub rollouts: Notify,
     /// A device's desired state or standing changed.
@@ -51,6 +53,7 @@ impl Default for Nudges {
             witnesses: Notify::new(),
             sinks: Notify::new(),
             trust: Notify::new(),
+            authorities: Notify::new(),
             rollouts: Notify::new(),
             devices: broadcast::channel(DEVICE_NUDGES).0,
         }

@@ -10,6 +10,7 @@ pub mod admin;
 pub mod api;
 pub mod app;
 pub mod audit;
+pub mod authorities;
 pub mod backup;
 pub mod ca;
 pub mod cli;

@@ -34,7 +34,7 @@ use crate::store::installation::Installation;
 use crate::store::{Store, StoreError, installation};
 use crate::telemetry::service::Metrics;
 use crate::vault::{SecretKind, Vault, VaultError};
-use crate::{api, audit, ca, device_listener, housekeeping, listener, trust};
+use crate::{api, audit, authorities, ca, device_listener, housekeeping, listener, trust};
 
 /// Listeners drain within ten seconds by themselves; what has not ended then is cut off.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
@@ -57,6 +57,9 @@ pub enum ServeError {
     /// The folder for uploads.
     #[error(transparent)]
     Staging(#[from] StagingError),
+    /// The installation's roots.
+    #[error(transparent)]
+    Roots(#[from] authorities::RootsError),
     /// The server's certificate and key.
     #[error(transparent)]
     Identity(#[from] ServerIdentityError),
@@ -170,9 +173,11 @@ pub async fn serve(settings: &Settings) -> Result<(), ServeError> {
 
     let (app, installation) =
         open(&settings.dir, settings.database_url.as_deref(), settings.outbound.clone()).await?;
-    let identity = ServerIdentity::open(&settings.dir, &app.vault, &installation, app.now())?;
+    let roots = authorities::Roots::load(&app, "serve").await?;
+    let identity = ServerIdentity::open(&settings.dir, &app.vault, &roots, app.now())?;
     let admin_tls = admin_tls(&identity)?;
-    let device_tls = tls::server_config(Arc::clone(&identity) as _, installation.root_cert_der)?;
+    let verifier = tls::DeviceVerifier::new(&roots.all())?;
+    let device_tls = tls::server_config(Arc::clone(&identity) as _, Arc::clone(&verifier))?;
     let lifetime = settings.cert_lifetime.unwrap_or(ca::DEFAULT_DEVICE_LIFETIME);
     let enroller = Enroller::open(app.clone(), lifetime).await?;
     let (admin, admin_address) = bind(settings.admin_listen, "--admin-listen").await?;
@@ -190,6 +195,7 @@ pub async fn serve(settings: &Settings) -> Result<(), ServeError> {
     background.spawn(audit::capacity::run(app.clone(), settings.dir.path().to_owned()));
     background.spawn(trust::run(app.clone()));
     background.spawn(housekeeping::run(app.clone()));
+    background.spawn(authorities::run(app.clone(), Arc::clone(&identity), verifier));
     background.spawn(identity.run(app.clone()));
     let mut draining = JoinSet::new();
     draining.spawn(hub.run());

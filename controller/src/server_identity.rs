@@ -1,5 +1,6 @@
-//! The controller's own certificate, for both listeners. One that the installation's root signed is
-//! renewed here long before it ends; one that the operator put there is never touched, and is taken
+//! The controller's own certificate, for both listeners. One that a root of the installation signed is
+//! renewed here long before it ends, and when another root signs from now on; it is presented with what
+//! leads to that root from those before it. One that the operator put there is never touched, and is taken
 //! into use when its file changes. It must never leave a listener without a working certificate:
 //! whatever fails, the one in use stays.
 
@@ -16,13 +17,12 @@ use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
 use crate::app::App;
+use crate::authorities::{Roots, RootsError};
 use crate::ca::{self, CaError, KeyAndCert};
 use crate::clock::Timestamp;
 use crate::config::{DataDir, pem as pem_text};
 use crate::files::{self, Access, FileError};
-use crate::init::ROOT_KEY_ID;
-use crate::store::installation::Installation;
-use crate::vault::{SecretKind, Vault, VaultError};
+use crate::vault::Vault;
 
 /// How often the files are looked at.
 const INTERVAL: Duration = Duration::from_secs(600);
@@ -46,7 +46,7 @@ pub enum ServerIdentityError {
     Ca(#[from] CaError),
     /// The root's key does not open.
     #[error(transparent)]
-    Vault(#[from] VaultError),
+    Roots(#[from] RootsError),
     /// The new one cannot be kept.
     #[error(transparent)]
     File(#[from] FileError),
@@ -55,8 +55,14 @@ pub enum ServerIdentityError {
 /// What both listeners present; replaced while they run.
 pub struct ServerIdentity {
     dir: DataDir,
-    root: KeyAndCert,
+    roots: RwLock<Arc<Signing>>,
     current: RwLock<Arc<CertifiedKey>>,
+}
+
+/// What certificates are made with.
+struct Signing {
+    root: KeyAndCert,
+    roots: Roots,
 }
 
 impl fmt::Debug for ServerIdentity {
@@ -70,44 +76,66 @@ impl ServerIdentity {
     pub fn open(
         dir: &DataDir,
         vault: &Vault,
-        installation: &Installation,
+        roots: &Roots,
         now: Timestamp,
     ) -> Result<Arc<Self>, ServerIdentityError> {
-        let key_pkcs8 =
-            vault.unwrap(SecretKind::RootCaKey, ROOT_KEY_ID, &installation.wrapped_root_key)?;
-        let root = KeyAndCert { key_pkcs8, cert_der: installation.root_cert_der.clone() };
+        let signing = Signing { root: roots.signing(vault)?, roots: roots.clone() };
         let current = RwLock::new(Arc::new(read(dir)?));
-        let identity = Self { dir: dir.clone(), root, current };
+        let identity = Self { dir: dir.clone(), roots: RwLock::new(Arc::new(signing)), current };
         identity.refresh(now)?;
         Ok(Arc::new(identity))
     }
 
+    /// Goes by these roots from now on.
+    pub fn adopt(
+        &self,
+        roots: &Roots,
+        vault: &Vault,
+        now: Timestamp,
+    ) -> Result<(), ServerIdentityError> {
+        let signing = Signing { root: roots.signing(vault)?, roots: roots.clone() };
+        *self.roots.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(signing);
+        self.refresh(now)?;
+        Ok(self.write_trusted(roots)?)
+    }
+
+    /// The file from which devices and operators take what to trust. One that names other roots is the
+    /// operator's, and stays.
+    fn write_trusted(&self, roots: &Roots) -> Result<(), FileError> {
+        let path = self.dir.root_cert();
+        let held = CertificateDer::pem_file_iter(&path)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .unwrap_or_default();
+        let known = roots.all();
+        let ours = held.iter().all(|cert| known.iter().any(|root| root[..] == cert[..]));
+        let next = roots.trusted();
+        let same = held.len() == next.len() && held.iter().zip(&next).all(|(a, b)| a[..] == **b);
+        if !ours || same {
+            return Ok(());
+        }
+        let text: String = next.iter().map(|der| pem_text("CERTIFICATE", der)).collect();
+        files::write(&path, text.as_bytes(), Access::Everyone)
+    }
+
     /// Renews the files if that is due, and takes what is in them into use.
     pub fn refresh(&self, now: Timestamp) -> Result<(), ServerIdentityError> {
+        let signing = Arc::clone(&self.roots.read().unwrap_or_else(PoisonError::into_inner));
         let mut next = read(&self.dir)?;
-        if self.is_due(&next, now) {
+        if signing.is_due(&next, now) {
             let names = ca::server_names(&next.cert[0])?;
-            let made = ca::create_server(&self.root, &names, now.0)?;
+            let made = ca::create_server(&signing.root, &names, now.0)?;
             let key = Zeroizing::new(pem_text("PRIVATE KEY", &made.key_pkcs8));
             // A crash between the two leaves a pair that does not fit: `read` says so and how to go
             // on, and the listener keeps what it has.
             files::write(&self.dir.server_key(), key.as_bytes(), Access::Owner)?;
-            let cert = pem_text("CERTIFICATE", &made.cert_der);
-            files::write(&self.dir.server_cert(), cert.as_bytes(), Access::Everyone)?;
+            let chain = std::iter::once(made.cert_der).chain(signing.roots.crosses());
+            let text: String = chain.map(|der| pem_text("CERTIFICATE", &der)).collect();
+            files::write(&self.dir.server_cert(), text.as_bytes(), Access::Everyone)?;
             next = read(&self.dir)?;
             tracing::info!(?names, "the controller's certificate was renewed");
         }
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
         Ok(())
-    }
-
-    /// Ours, and two thirds of its life are over.
-    fn is_due(&self, key: &CertifiedKey, now: Timestamp) -> bool {
-        let leaf = &key.cert[0];
-        let ours = ca::issued_by(leaf, &self.root.cert_der).is_ok();
-        ours && ca::validity(leaf).is_ok_and(|(from, until)| {
-            now.0 >= from.saturating_add(until.saturating_sub(from) / 3 * 2)
-        })
     }
 
     /// Looks at the files from time to time; ends with the task.
@@ -118,6 +146,20 @@ impl ServerIdentity {
                 tracing::error!(%error, "the controller keeps the certificate that it has");
             }
         }
+    }
+}
+
+impl Signing {
+    /// It is ours, and two thirds of its life are over, or another root signs now.
+    fn is_due(&self, key: &CertifiedKey, now: Timestamp) -> bool {
+        let leaf = &key.cert[0];
+        if self.roots.past_issuer_of(leaf).is_some() {
+            return true;
+        }
+        let ours = ca::issued_by(leaf, &self.root.cert_der).is_ok();
+        ours && ca::validity(leaf).is_ok_and(|(from, until)| {
+            now.0 >= from.saturating_add(until.saturating_sub(from) / 3 * 2)
+        })
     }
 }
 
@@ -156,7 +198,7 @@ mod tests {
 
     const DAY: Duration = Duration::from_secs(86_400);
 
-    async fn installed() -> (tempfile::TempDir, DataDir, Installation, Timestamp) {
+    async fn installed() -> (tempfile::TempDir, DataDir, Roots, Timestamp) {
         let temp = tempfile::tempdir().unwrap();
         let dir = DataDir::new(&temp.path().join("data")).unwrap();
         let now = Timestamp(1_800_000_000_000_000);
@@ -170,7 +212,7 @@ mod tests {
         let store = crate::store::Store::connect(&dir.database_url(None, false)).await.unwrap();
         let scope = crate::scope::InstallationScope::system("test");
         let mut read = store.read(&scope).await.unwrap();
-        let row = crate::store::installation::get(&mut read).await.unwrap().unwrap();
+        let row = Roots::read(&mut read).await.unwrap();
         (temp, dir, row, now)
     }
 

@@ -19,6 +19,7 @@ use super::dial::{self, ControllerUrl, ControllerUrlError, DialError};
 use super::key_place::{self, KeyPlace, Missing};
 use super::keys::{DeviceKeys, KeyError, apart};
 use super::renew::check_key;
+use super::roots::{self, Said};
 use super::store::{Certificate, Identity, IdentityError};
 use super::tls::{ClientAuth, TlsError, client_config};
 use super::ways::{self, FactoryFiles};
@@ -251,10 +252,12 @@ fn accept(
     let chain: Vec<_> =
         answer.certificate_chain_der.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
     check_key(&chain, keys)?;
-    let root = CertificateDer::from(answer.root_der.to_vec());
-    if !root.is_empty() && !roots.contains(&root) {
-        roots.insert(0, root);
+    let said = Said::new(&answer.root_der, &answer.cross_der, &answer.retired_root_sha256);
+    // Whoever enrols a device vouches for its controller, also one with a certificate of their own.
+    if let Some(root) = said.root.as_ref().filter(|root| !roots.contains(root)) {
+        roots.insert(0, root.clone());
     }
+    let roots = roots::next(&roots, &said);
     Ok(Identity {
         controller,
         device_id: answer.device_id.parse().map_err(|error| format!("{error}"))?,

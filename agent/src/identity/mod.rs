@@ -12,6 +12,7 @@ pub mod key_place;
 pub mod keys;
 mod proxy;
 pub mod renew;
+pub mod roots;
 pub mod store;
 pub mod tls;
 pub mod tpm_keys;

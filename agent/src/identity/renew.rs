@@ -14,6 +14,7 @@ use v1::enrolment_client::EnrolmentClient;
 use super::csr::{self, CsrError};
 use super::dial::{self, DialError};
 use super::keys::{DeviceKeys, KeyError, apart};
+use super::roots::Said;
 use super::store::{Certificate, Identity};
 use super::tls::{ClientAuth, TlsError, client_config};
 use crate::clock::{Clock, UnixMicros};
@@ -78,9 +79,8 @@ pub async fn renew(
         answer.certificate_chain_der.iter().map(|der| CertificateDer::from(der.to_vec())).collect();
     check_key(&chain, keys).map_err(RenewError::Answer)?;
     let certificate = Certificate::parse(chain, clock.now_us()).map_err(RenewError::Answer)?;
-    let root =
-        (!answer.root_der.is_empty()).then(|| CertificateDer::from(answer.root_der.to_vec()));
-    let identity = identity.renewed(certificate, root);
+    let said = Said::new(&answer.root_der, &answer.cross_der, &answer.retired_root_sha256);
+    let identity = identity.renewed(certificate, &said);
     Ok(Renewed { identity, trusted_root: answer.trusted_root })
 }
 

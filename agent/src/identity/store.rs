@@ -11,6 +11,7 @@ use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
 use super::dial::ControllerUrl;
+use super::roots::{self, Said};
 use crate::clock::UnixMicros;
 use crate::durable::Folder;
 
@@ -19,9 +20,6 @@ const FORMAT: u32 = 1;
 
 /// A chain of two, a few roots and some text: far below this.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
-
-/// Roots kept: the current one and those it was cross-signed with.
-const MAX_ROOTS: usize = 4;
 
 /// Why there is no identity.
 #[derive(Debug, thiserror::Error)]
@@ -152,15 +150,9 @@ impl Identity {
             .map_err(|source| IdentityError::File { path: folder.join(FILE), source })
     }
 
-    /// This identity after a renewal. A new root is trusted from now on: it came over a connection
-    /// that an old one vouched for.
-    pub fn renewed(&self, certificate: Certificate, root: Option<CertificateDer<'static>>) -> Self {
-        let mut next = Self { certificate, ..self.clone() };
-        if let Some(root) = root.filter(|root| !self.roots.contains(root)) {
-            next.roots.insert(0, root);
-            next.roots.truncate(MAX_ROOTS);
-        }
-        next
+    /// This identity after a renewal, at which the controller said this of roots.
+    pub fn renewed(&self, certificate: Certificate, said: &Said) -> Self {
+        Self { certificate, roots: roots::next(&self.roots, said), ..self.clone() }
     }
 }
 

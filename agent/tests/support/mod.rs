@@ -292,6 +292,8 @@ impl v1::enrolment_server::Enrolment for Controller {
             release_public: self.inner.publisher.release.public().as_bytes().to_vec().into(),
             trust_domain: "test".to_owned(),
             trusted_root: self.trusted_root(),
+            cross_der: Vec::new(),
+            retired_root_sha256: Vec::new(),
         }))
     }
 
@@ -320,6 +322,8 @@ impl v1::enrolment_server::Enrolment for Controller {
             certificate_chain_der: self.issue(&request.csr_der),
             root_der: self.inner.root_der.clone().into(),
             trusted_root: self.trusted_root(),
+            cross_der: Vec::new(),
+            retired_root_sha256: Vec::new(),
         }))
     }
 }

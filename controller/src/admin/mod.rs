@@ -6,6 +6,7 @@ pub mod audit_proofs;
 pub mod audit_retention;
 pub mod audit_sinks;
 pub mod audit_witnesses;
+pub mod authorities;
 pub mod claim_cas;
 pub mod compliance;
 pub mod device_life;

@@ -13,6 +13,7 @@ mod audit_sinks;
 mod audit_status;
 mod audit_witnesses;
 pub mod auth;
+mod authorities;
 mod browser;
 mod bundles;
 mod claim_cas;
@@ -91,6 +92,7 @@ fn routes() -> Routes {
         .merge(device_life::routes())
         .merge(enrolment_requests::routes())
         .merge(claim_cas::routes())
+        .merge(authorities::routes())
         .merge(rollouts::routes())
         .merge(audit::routes())
         .merge(compliance::routes())

@@ -7,14 +7,17 @@
 
 pub mod factory;
 mod spiffe;
+mod succession;
 
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, SanType, SerialNumber,
     SubjectPublicKeyInfo,
 };
+use ring::digest;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
@@ -24,6 +27,7 @@ use zeroize::Zeroizing;
 use edgeformer_proto::ids::{DeviceId, TenantId};
 
 pub use spiffe::SpiffeId;
+pub use succession::{NextRoot, create_next_root};
 
 /// Lifetime of a device certificate unless the installation says otherwise: long enough for a
 /// device that is off for a holiday, short enough that a stolen one dies by itself.
@@ -41,6 +45,8 @@ const ROOT_LIFETIME: Duration = Duration::from_secs(20 * 365 * DAY_S);
 const ISSUING_LIFETIME: Duration = Duration::from_secs(10 * 365 * DAY_S);
 /// The controller renews it by itself after two thirds of this.
 const SERVER_LIFETIME: Duration = Duration::from_secs(90 * DAY_S);
+/// How many roots after it one root can lead to: what a verifier that trusts the first follows.
+pub const MAX_SUCCESSIONS: u8 = 4;
 /// Clocks of devices are a little behind: a certificate is valid from shortly before it was made.
 const BACKDATE: Duration = Duration::from_secs(300);
 
@@ -117,13 +123,21 @@ pub struct IssuedLeaf {
     pub cert_der: Vec<u8>,
     /// End of validity, microseconds since the Unix epoch.
     pub expires_at_us: i64,
+    /// Which CA made it: see [`id_of`].
+    pub ca_id: String,
+}
+
+/// Names a certificate: SHA-256, hexadecimal.
+pub fn id_of(cert_der: &[u8]) -> String {
+    HEXLOWER.encode(digest::digest(&digest::SHA256, cert_der).as_ref())
 }
 
 /// Makes the installation root: self-signed, twenty years.
 pub fn create_root(trust_domain: &str, now_us: i64) -> Result<KeyAndCert, CaError> {
     let key = generate("root key")?;
     let name = format!("EdgeFormer Fleet root {trust_domain}");
-    let params = ca_params(&name, BasicConstraints::Constrained(1), ROOT_LIFETIME, now_us)?;
+    let path = BasicConstraints::Constrained(1 + MAX_SUCCESSIONS);
+    let params = ca_params(&name, path, ROOT_LIFETIME, now_us)?;
     let cert = params.self_signed(&key).map_err(|source| CaError::Make { what: "root", source })?;
     Ok(finish(&key, cert.der()))
 }
@@ -204,6 +218,7 @@ pub fn issue_device(
     Ok(IssuedLeaf {
         cert_der: cert.der().to_vec(),
         expires_at_us: not_after.unix_timestamp() * 1_000_000,
+        ca_id: id_of(&issuing.cert_der),
     })
 }
 

@@ -122,12 +122,16 @@ fn an_issuing_ca_cannot_make_another_ca_and_a_server_certificate_is_no_client() 
         let constraints = cert.basic_constraints().unwrap().map(|c| c.value.clone());
         (constraints.map(|c| (c.ca, c.path_len_constraint)), cert.raw_serial().to_vec())
     };
-    assert_eq!(parsed(&fixture.root.cert_der).0, Some((true, Some(1))));
+    assert_eq!(
+        parsed(&fixture.root.cert_der).0,
+        Some((true, Some(1 + u32::from(MAX_SUCCESSIONS))))
+    );
     assert_eq!(parsed(&fixture.issuing.cert_der).0, Some((true, Some(0))));
 
     let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
     let server = create_server(&fixture.root, &names, NOW_US).unwrap();
-    let as_leaf = IssuedLeaf { cert_der: server.cert_der.clone(), expires_at_us: 0 };
+    let as_leaf =
+        IssuedLeaf { cert_der: server.cert_der.clone(), expires_at_us: 0, ca_id: String::new() };
     fixture.verifies(&as_leaf, NOW_US).expect_err("not for client authentication");
     let error = read_peer(&server.cert_der).unwrap_err().to_string();
     assert!(error.contains("exactly one name"), "{error}");

@@ -241,7 +241,10 @@ mod tests {
         let key = rustls::crypto::ring::sign::any_ecdsa_type(&key).unwrap();
         let pair = CertifiedKey::new(vec![CertificateDer::from(server.cert_der)], key);
         let identity = Arc::new(One(Mutex::new(Arc::new(pair))));
-        let config = tls::server_config(identity, root.cert_der.clone()).unwrap();
+        let config = {
+            let verifier = tls::DeviceVerifier::new(std::slice::from_ref(&root.cert_der)).unwrap();
+            tls::server_config(identity, verifier).unwrap()
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut incoming = accept_with(listener, config, Duration::from_millis(1));

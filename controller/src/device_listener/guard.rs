@@ -26,6 +26,7 @@ use crate::quota::gate::Key;
 use crate::scope::TenantScope;
 use crate::store::devices::DeviceState;
 use crate::store::enrolments::{self, Standing};
+use crate::store::{StoreError, past_cas};
 use crate::tenancy::{Closed, book};
 
 /// How soon the refusal of a device is recorded again.
@@ -50,6 +51,12 @@ pub enum Refused {
     /// It ended.
     #[error("the client certificate expired at {0}: renew it (Enrolment.Renew) and reconnect")]
     Expired(String),
+    /// It is from a CA that was replaced and counts no more.
+    #[error(
+        "the authority that made the client certificate was retired: renew it (Enrolment.Renew) and \
+         reconnect"
+    )]
+    Retired,
     /// Its issuer or trust domain is not that of the tenant it names.
     #[error("{0}")]
     Certificate(String),
@@ -79,7 +86,7 @@ pub enum Refused {
 impl From<Refused> for Status {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::NoCertificate | Refused::Expired(_) => {
+            Refused::NoCertificate | Refused::Expired(_) | Refused::Retired => {
                 Status::unauthenticated(refused.to_string())
             }
             Refused::Tenant(_) => Status::unavailable(refused.to_string()),
@@ -107,8 +114,7 @@ pub fn authenticate(
         return Err(Refused::Certificate(detail));
     }
     let standing = standing.ok_or_else(|| Refused::Unknown(device.clone()))?;
-    ca::issued_by(der, &standing.ca_cert_der)
-        .map_err(|error| Refused::Certificate(error.to_string()))?;
+    let is_retired = judge_issuer(der, standing)?;
     match standing.state {
         DeviceState::Revoked => return Err(Refused::Revoked(device)),
         DeviceState::Erased => return Err(Refused::Erased(device)),
@@ -119,6 +125,9 @@ pub fn authenticate(
     }
     if leaf.expires_at_us <= now.0 {
         return Err(Refused::Expired(Timestamp(leaf.expires_at_us).rfc3339()));
+    }
+    if is_retired {
+        return Err(Refused::Retired);
     }
     match standing.state {
         DeviceState::Quarantined if !is_session => return Err(Refused::Quarantined(device)),
@@ -134,6 +143,21 @@ pub fn authenticate(
         cert_expires_at_us: leaf.expires_at_us,
         source: peer.address.to_string(),
     })
+}
+
+/// Whether the CA of the tenant that made the certificate is a retired one. An error if it was none of
+/// them.
+fn judge_issuer(leaf_der: &[u8], standing: &Standing) -> Result<bool, Refused> {
+    let foreign = match ca::issued_by(leaf_der, &standing.ca_cert_der) {
+        Ok(()) => return Ok(false),
+        Err(error) => error,
+    };
+    let past = standing.past_cas.iter();
+    let mut issuers = past.filter(|ca| ca::issued_by(leaf_der, &ca.cert_der).is_ok());
+    match issuers.next() {
+        Some(ca) => Ok(ca.retired_at.is_some()),
+        None => Err(Refused::Certificate(foreign.to_string())),
+    }
 }
 
 /// Puts a [`Guard`] before a service.
@@ -202,7 +226,7 @@ impl GuardLayer {
         let peer = peer.ok_or_else(|| Status::internal("the connection has no peer"))?;
         let standing = match &peer.leaf {
             None => None,
-            Some((leaf, _)) => {
+            Some((leaf, der)) => {
                 // Fair between tenants also when a whole fleet comes back at once.
                 let key = Key::Tenant(leaf.id.tenant);
                 let place = self.app.quota().devices.enter(key).await;
@@ -210,9 +234,16 @@ impl GuardLayer {
                 let scope = TenantScope::system(leaf.id.tenant, "device listener");
                 let reading = async {
                     let mut read = self.app.store.read(&scope).await?;
-                    enrolments::standing(&mut read, leaf.id.device).await
+                    let mut standing = enrolments::standing(&mut read, leaf.id.device).await?;
+                    if let Some(standing) = &mut standing
+                        && ca::issued_by(der, &standing.ca_cert_der).is_err()
+                    {
+                        standing.past_cas = past_cas::list(&mut read).await?;
+                    }
+                    Ok(standing)
                 };
-                reading.await.map_err(super::unavailable)?
+                let read: Result<_, StoreError> = reading.await;
+                read.map_err(super::unavailable)?
             }
         };
         let (standing_now, now) = (standing.as_ref(), self.app.now());

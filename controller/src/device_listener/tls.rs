@@ -3,9 +3,10 @@
 //!
 //! A certificate that is good but for its date passes the handshake and is refused by the guard
 //! with a sentence, on the first request: a TLS alert alone does not tell an agent to renew. So
-//! nothing but the guard may turn a connection's certificate into an identity.
+//! nothing but the guard may turn a connection's certificate into an identity. The same goes for
+//! certificates under a root that was retired.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustls::client::danger::HandshakeSignatureValid;
@@ -19,41 +20,69 @@ use rustls::{
 
 use crate::ca;
 
-/// The rustls configuration of the device listener: it presents what `identity` has and trusts
-/// devices under `root_der`, the installation root.
+/// The rustls configuration of the device listener: it presents what `identity` has and lets devices in
+/// that `verifier` takes.
 pub fn server_config(
     identity: Arc<dyn ResolvesServerCert>,
-    root_der: Vec<u8>,
+    verifier: Arc<DeviceVerifier>,
 ) -> Result<Arc<ServerConfig>, Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from(root_der))?;
-    let inner = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
-        .allow_unauthenticated()
-        .build()
-        .map_err(|e| Error::General(format!("the installation root cannot verify clients: {e}")))?;
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_client_cert_verifier(Arc::new(ExpiryLeftToGuard { inner }))
+        .with_client_cert_verifier(verifier)
         .with_cert_resolver(identity);
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(Arc::new(config))
 }
 
-/// Verifies as webpki does, but judges an expired certificate at its last valid second.
+/// Verifies as webpki does, under roots that change, but judges an expired certificate at its last valid
+/// second.
 #[derive(Debug)]
-struct ExpiryLeftToGuard {
-    inner: Arc<dyn ClientCertVerifier>,
+pub struct DeviceVerifier {
+    inner: RwLock<Arc<dyn ClientCertVerifier>>,
 }
 
-impl ClientCertVerifier for ExpiryLeftToGuard {
+impl DeviceVerifier {
+    /// Takes devices under `roots_der`, the installation's roots.
+    pub fn new(roots_der: &[Vec<u8>]) -> Result<Arc<Self>, Error> {
+        Ok(Arc::new(Self { inner: RwLock::new(Self::under(roots_der)?) }))
+    }
+
+    /// Takes devices under these roots from now on.
+    pub fn trust(&self, roots_der: &[Vec<u8>]) -> Result<(), Error> {
+        let inner = Self::under(roots_der)?;
+        *self.inner.write().unwrap_or_else(PoisonError::into_inner) = inner;
+        Ok(())
+    }
+
+    fn under(roots_der: &[Vec<u8>]) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+        let mut roots = RootCertStore::empty();
+        for der in roots_der {
+            roots.add(CertificateDer::from(der.clone()))?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let built = WebPkiClientVerifier::builder_with_provider(roots.into(), provider)
+            .allow_unauthenticated()
+            .build();
+        built.map(|verifier| verifier as _).map_err(|error| {
+            Error::General(format!("the installation's roots cannot verify clients: {error}"))
+        })
+    }
+
+    fn inner(&self) -> Arc<dyn ClientCertVerifier> {
+        Arc::clone(&self.inner.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl ClientCertVerifier for DeviceVerifier {
     fn verify_client_cert(
         &self,
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        match self.inner.verify_client_cert(leaf, intermediates, now) {
+        let inner = self.inner();
+        match inner.verify_client_cert(leaf, intermediates, now) {
             Err(Error::InvalidCertificate(
                 CertificateError::Expired | CertificateError::ExpiredContext { .. },
             )) => {
@@ -61,7 +90,7 @@ impl ClientCertVerifier for ExpiryLeftToGuard {
                     .map_err(|_| Error::InvalidCertificate(CertificateError::Expired))?;
                 let last_s = u64::try_from(peer.expires_at_us / 1_000_000).unwrap_or(0);
                 let last = UnixTime::since_unix_epoch(Duration::from_secs(last_s));
-                self.inner.verify_client_cert(leaf, intermediates, last)
+                inner.verify_client_cert(leaf, intermediates, last)
             }
             verdict => verdict,
         }
@@ -76,7 +105,8 @@ impl ClientCertVerifier for ExpiryLeftToGuard {
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.inner.root_hint_subjects()
+        // Devices have one certificate, and roots change: nothing to choose by.
+        &[]
     }
 
     fn verify_tls12_signature(
@@ -85,7 +115,7 @@ impl ClientCertVerifier for ExpiryLeftToGuard {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
+        self.inner().verify_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -94,10 +124,10 @@ impl ClientCertVerifier for ExpiryLeftToGuard {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
+        self.inner().verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
+        self.inner().supported_verify_schemes()
     }
 }

@@ -29,7 +29,7 @@ impl Enroller {
     ) -> Result<v1::EnrolResponse, EnrolmentError> {
         let now = self.app.now();
         let challenged: DeviceId = parse_id(&message.challenge_id)?;
-        self.challenger.check(challenged, &message.nonce, now)?;
+        self.challenger().await?.check(challenged, &message.nonce, now)?;
         if message.factory_chain_der.is_empty() || message.factory_chain_der.len() > MAX_CHAIN {
             let text = format!("a factory chain has 1 to {MAX_CHAIN} certificates");
             return Err(EnrolmentError::Request(text));

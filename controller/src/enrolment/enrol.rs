@@ -6,8 +6,10 @@ use edgeformer_proto::v1;
 
 use super::request::Applicant;
 use super::way::Way;
-use super::{Enroller, EnrolmentError, present};
+use super::{Enroller, EnrolmentError, chain, present};
 use crate::audit::{Intent, Outcome, Resource};
+use crate::authorities::Roots;
+use crate::ca::IssuedLeaf;
 use crate::clock::Timestamp;
 use crate::policy::Action;
 use crate::scope::{InstallationScope, TenantScope};
@@ -84,7 +86,8 @@ impl Enroller {
         }
         let issued = self.issue(&tenant, device, &applicant.spki)?;
         let refusal = intent.clone();
-        let new = new_device(device, name, way, applicant, replaced.as_ref(), issued.expires_at_us);
+        let roots = self.roots().await?;
+        let new = new_device(device, name, way, applicant, replaced.as_ref(), &issued);
         let came = way.reason();
         let mut write = self.app.store.write(&scope, intent.because(came)).await?;
         if let Some(old) = &replaced {
@@ -117,7 +120,7 @@ impl Enroller {
             self.app.nudges.rollouts.notify_one();
         }
         tracing::info!(%device, name = new.name, tenant = tenant.name, "device enrolled");
-        self.answer(&tenant, device, issued.cert_der).await
+        self.answer(&tenant, device, issued.cert_der, &roots).await
     }
 
     /// Records the refusal, and gives it back.
@@ -164,11 +167,12 @@ impl Enroller {
             device,
             name,
             source,
-            issued.expires_at_us,
+            &issued,
             "enrolled again with the same key",
         )
         .await?;
-        self.answer(tenant, device, issued.cert_der).await
+        let roots = self.roots().await?;
+        self.answer(tenant, device, issued.cert_der, &roots).await
     }
 
     async fn answer(
@@ -176,12 +180,15 @@ impl Enroller {
         tenant: &Tenant,
         device: DeviceId,
         leaf_der: Vec<u8>,
+        roots: &Roots,
     ) -> Result<v1::EnrolResponse, EnrolmentError> {
         Ok(v1::EnrolResponse {
             device_id: device.to_string(),
             tenant_id: tenant.id.to_string(),
-            certificate_chain_der: vec![leaf_der.into(), tenant.ca_cert_der.clone().into()],
-            root_der: self.root_der.clone().into(),
+            certificate_chain_der: chain(leaf_der, tenant, roots),
+            root_der: roots.current_der.clone().into(),
+            cross_der: roots.crosses().into_iter().map(Into::into).collect(),
+            retired_root_sha256: roots.retired().into_iter().map(Into::into).collect(),
             release_public: tenant.release_public.clone().into(),
             trust_domain: self.trust_domain.clone(),
             trusted_root: self.trusted_root(tenant.id).await?,
@@ -232,7 +239,7 @@ fn new_device(
     way: &Way,
     applicant: &Applicant,
     replaced: Option<&Device>,
-    cert_expires_at_us: i64,
+    issued: &IssuedLeaf,
 ) -> NewDevice {
     // The operator's word beats the device's own.
     let mut labels = applicant.labels.clone();
@@ -246,6 +253,7 @@ fn new_device(
         public_key: applicant.spki.clone(),
         hpke_public: applicant.hpke_public.clone(),
         credential: way.credential(),
-        cert_expires_at_us,
+        cert_expires_at_us: issued.expires_at_us,
+        ca_id: issued.ca_id.clone(),
     }
 }

@@ -4,6 +4,7 @@ use edgeformer_proto::protocol::Incompatible;
 use tonic::Status;
 
 use super::challenge::ChallengeError;
+use crate::authorities::RootsError;
 use crate::ca::CaError;
 use crate::ca::factory::FactoryError;
 use crate::store::StoreError;
@@ -15,9 +16,9 @@ use edgeformer_proto::token::TokenError;
 /// An enrolment or renewal that was refused or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum EnrolmentError {
-    /// `init` was never run.
-    #[error("there is no installation in this database: run `edgeformer-controller init` first")]
-    NoInstallation,
+    /// The installation's roots cannot be had.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     /// A field of the request is wrong.
     #[error("{0}")]
     Request(String),
@@ -167,8 +168,10 @@ impl From<EnrolmentError> for Status {
             E::Revoked(_) => Status::permission_denied(message),
             E::Tenant(_) => Status::unavailable(message),
             E::TooManyDevices(_) => Status::resource_exhausted(message),
-            E::Store(error) => crate::device_listener::unavailable(error),
-            E::NoInstallation | E::Ca(_) | E::Vault(_) | E::Trust(_) => {
+            E::Store(error) | E::Roots(RootsError::Store(error)) => {
+                crate::device_listener::unavailable(error)
+            }
+            E::Roots(_) | E::Ca(_) | E::Vault(_) | E::Trust(_) => {
                 tracing::error!(error = message, "cannot issue a device certificate");
                 Status::internal("the controller cannot issue certificates now: its log says why")
             }

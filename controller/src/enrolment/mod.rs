@@ -16,6 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use edgeformer_proto::ids::{DeviceId, TenantId};
 use edgeformer_proto::v1;
 use edgeformer_proto::v1::enrolment_server::{Enrolment, EnrolmentServer};
@@ -24,15 +25,16 @@ use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status};
 
 use crate::app::App;
+use crate::authorities::Roots;
 use crate::ca::{self, DeviceLeaf, IssuedLeaf, KeyAndCert};
 use crate::device_listener::accept::Peer;
-use crate::scope::InstallationScope;
+use crate::store::StoreError;
 use crate::store::tenants::Tenant;
-use crate::store::{StoreError, installation};
 use crate::vault::SecretKind;
 use challenge::Challenger;
 pub use error::EnrolmentError;
 
+const COMPONENT: &str = "enrolment";
 /// A request carries a CSR, a key, labels and facts: a few KiB. Nobody needs more before they are
 /// authenticated.
 const MAX_MESSAGE_BYTES: usize = 32 * 1024;
@@ -41,30 +43,29 @@ const MAX_MESSAGE_BYTES: usize = 32 * 1024;
 pub struct Enroller {
     pub(crate) app: App,
     trust_domain: String,
-    root_der: Vec<u8>,
     lifetime: Duration,
-    challenger: Challenger,
 }
 
 impl Enroller {
     /// For this installation; certificates are valid for `lifetime`.
     pub async fn open(app: App, lifetime: Duration) -> Result<Self, EnrolmentError> {
-        let mut read = app.store.read(&InstallationScope::system("enrolment")).await?;
-        let row = installation::get(&mut read).await?.ok_or(EnrolmentError::NoInstallation)?;
-        drop(read);
-        let root_key = app.vault.unwrap(SecretKind::RootCaKey, "1", &row.wrapped_root_key)?;
-        // Derived, so that a nonce of one controller is good at every other.
-        let key = hmac::sign(
-            &hmac::Key::new(hmac::HMAC_SHA256, &root_key),
-            b"edgeformer renewal challenge v1",
-        );
-        Ok(Self {
-            app,
-            trust_domain: row.trust_domain,
-            root_der: row.root_cert_der,
-            lifetime,
-            challenger: Challenger::new(key.as_ref()),
-        })
+        let roots = Roots::load(&app, COMPONENT).await?;
+        // It opens, or nobody could be let in.
+        roots.signing(&app.vault)?;
+        Ok(Self { app, trust_domain: roots.trust_domain, lifetime })
+    }
+
+    /// The roots, as they are now: they change while this runs.
+    async fn roots(&self) -> Result<Roots, EnrolmentError> {
+        Ok(Roots::load(&self.app, COMPONENT).await?)
+    }
+
+    /// Derived from the root's key, so that a nonce of one controller is good at every other. A nonce
+    /// from before a rotation of the root is refused, and asked for again.
+    async fn challenger(&self) -> Result<Challenger, EnrolmentError> {
+        let root = self.roots().await?.signing(&self.app.vault)?;
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &root.key_pkcs8);
+        Ok(Challenger::new(hmac::sign(&key, b"edgeformer renewal challenge v1").as_ref()))
     }
 
     /// The installation's SPIFFE trust domain.
@@ -141,7 +142,7 @@ impl Enrolment for EnrolmentService {
     ) -> Result<Response<v1::ChallengeResponse>, Status> {
         // Answered for any id: whether a device exists is nobody's business here.
         let device: DeviceId = request::parse_id(&request.get_ref().device_id)?;
-        let nonce = self.0.challenger.issue(device, self.0.app.now()).into();
+        let nonce = self.0.challenger().await?.issue(device, self.0.app.now()).into();
         Ok(Response::new(v1::ChallengeResponse { nonce }))
     }
 
@@ -166,6 +167,14 @@ fn source<T>(request: &Request<T>) -> String {
     let address: Option<SocketAddr> =
         request.extensions().get::<Arc<Peer>>().map(|peer| peer.address);
     address.map(|address| address.to_string()).unwrap_or_default()
+}
+
+/// What a device shows: its certificate, its tenant's CA, and what leads to a root from older ones, for
+/// controllers that have not heard of the newest.
+fn chain(leaf_der: Vec<u8>, tenant: &Tenant, roots: &Roots) -> Vec<Bytes> {
+    let mut chain = vec![leaf_der, tenant.ca_cert_der.clone()];
+    chain.extend(roots.crosses());
+    chain.into_iter().map(Into::into).collect()
 }
 
 /// Turns "no such row" of a tenant that must exist into an error.

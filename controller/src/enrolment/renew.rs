@@ -4,9 +4,9 @@ use edgeformer_proto::ids::{DeviceId, TenantId};
 use edgeformer_proto::v1;
 use ring::{digest, signature};
 
-use super::{Enroller, EnrolmentError, present};
+use super::{Enroller, EnrolmentError, chain, present};
 use crate::audit::{Intent, Resource};
-use crate::ca;
+use crate::ca::{self, IssuedLeaf};
 use crate::policy::Action;
 use crate::scope::TenantScope;
 use crate::store::{enrolments, tenants};
@@ -23,7 +23,7 @@ impl Enroller {
         message: &v1::RenewRequest,
         source: &str,
     ) -> Result<v1::RenewResponse, EnrolmentError> {
-        self.challenger.check(device, &message.nonce, self.app.now())?;
+        self.challenger().await?.check(device, &message.nonce, self.app.now())?;
         let spki = ca::verify_csr(&message.csr_der)?;
         let mut read = self.app.store.read(&TenantScope::system(tenant, "enrolment")).await?;
         let standing = enrolments::standing(&mut read, device).await?;
@@ -39,19 +39,21 @@ impl Enroller {
         let now = self.app.now();
         self.app.tenants().of(&self.app.store, tenant.id, now).await?.serves_devices()?;
         let issued = self.issue(&tenant, device, &spki)?;
-        let until = issued.expires_at_us;
+        let roots = self.roots().await?;
         self.note_certificate(
             tenant.id,
             device,
             &standing.name,
             source,
-            until,
+            &issued,
             "proof of the enrolled key",
         )
         .await?;
         Ok(v1::RenewResponse {
-            certificate_chain_der: vec![issued.cert_der.into(), tenant.ca_cert_der.into()],
-            root_der: self.root_der.clone().into(),
+            certificate_chain_der: chain(issued.cert_der, &tenant, &roots),
+            root_der: roots.current_der.clone().into(),
+            cross_der: roots.crosses().into_iter().map(Into::into).collect(),
+            retired_root_sha256: roots.retired().into_iter().map(Into::into).collect(),
             trusted_root: self.trusted_root(tenant.id).await?,
         })
     }
@@ -64,7 +66,7 @@ impl Enroller {
         device: DeviceId,
         name: &str,
         source: &str,
-        expires_at_us: i64,
+        issued: &IssuedLeaf,
         reason: &str,
     ) -> Result<(), EnrolmentError> {
         let now = self.app.now();
@@ -72,7 +74,8 @@ impl Enroller {
             .because(reason);
         let scope = TenantScope::device(tenant, device, name, source);
         let mut write = self.app.store.write(&scope, intent).await?;
-        if !enrolments::set_certificate(&mut write, device, expires_at_us).await? {
+        let (until_us, ca_id) = (issued.expires_at_us, &issued.ca_id);
+        if !enrolments::set_certificate(&mut write, device, until_us, ca_id).await? {
             return Err(EnrolmentError::Revoked(device.to_string()));
         }
         write.commit(now).await?;

@@ -148,6 +148,18 @@ actions! {
     TenantRestore = "tenant:restore", Installation;
     /// Sets what a tenant may use.
     TenantQuotaUpdate = "tenant_quota:update", Installation;
+    /// Looks at the installation's roots.
+    InstallationCaRead = "installation_ca:read", Installation;
+    /// Replaces the installation's root.
+    InstallationCaRotate = "installation_ca:rotate", Installation;
+    /// Ends the trust in a root that was replaced.
+    InstallationCaRetire = "installation_ca:retire", Installation;
+    /// Looks at the CAs that make the devices' certificates.
+    TenantCaRead = "tenant_ca:read", Read;
+    /// Replaces the CA that makes the devices' certificates.
+    TenantCaRotate = "tenant_ca:rotate", Write;
+    /// Ends what a CA signed that was replaced.
+    TenantCaRetire = "tenant_ca:retire", Write;
     /// A deleted tenant's data was removed after its retention.
     TenantPurge = "tenant:purge", Internal;
     /// Logs in.

@@ -20,6 +20,7 @@ use super::hub::{Hub, Place};
 use super::report::{SlotReport, origin};
 use super::{HELLO_TIMEOUT, IDLE_TIMEOUT, MAX_SLOTS, SEND_TIMEOUT, wire};
 use crate::clock::Timestamp;
+use crate::device_listener::guard::Refused;
 use crate::device_listener::{DeviceIdentity, unavailable};
 use crate::scope::TenantScope;
 use crate::store::devices::{DeviceState, instances as device_instances};
@@ -240,6 +241,9 @@ impl Session {
         let Some(desired) = desired.filter(|desired| desired.state.may_connect()) else {
             return Err(self.revoked());
         };
+        if desired.is_ca_retired {
+            return Err(End::Failed(Refused::Retired.into()));
+        }
         if instances.is_some_and(|instances| !self.copies.has_seat(&instances)) {
             self.leave().await?;
         }

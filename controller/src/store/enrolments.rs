@@ -9,6 +9,7 @@ use edgeformer_proto::ids::{DeviceId, TenantId, TokenId};
 use sqlx::Row;
 
 use super::devices::DeviceState;
+use super::past_cas::PastCa;
 use super::{Conn, StoreError, Write, parse_id, parse_json, to_json};
 use crate::clock::Timestamp;
 use crate::scope::{InstallationScope, TenantScope};
@@ -105,6 +106,8 @@ pub struct NewDevice {
     pub credential: String,
     /// End of its certificate.
     pub cert_expires_at_us: i64,
+    /// Which CA made it.
+    pub ca_id: String,
 }
 
 /// Adds a device. A conflict means that its key is enrolled.
@@ -116,8 +119,8 @@ pub async fn insert_device(
     let key = write.key();
     sqlx::query(
         "INSERT INTO devices (tenant_id, id, name, state, labels, facts, public_key, hpke_public, \
-         enrolment_token_id, cert_expires_at_us, desired_epoch, desired_counter, revision, \
-         created_at_us) VALUES ($1, $2, $3, 'enrolled', $4, $5, $6, $7, $8, $9, 0, 0, 1, $10)",
+         enrolment_token_id, cert_expires_at_us, ca_id, desired_epoch, desired_counter, revision, \
+         created_at_us) VALUES ($1, $2, $3, 'enrolled', $4, $5, $6, $7, $8, $9, $10, 0, 0, 1, $11)",
     )
     .bind(key)
     .bind(device.id.to_string())
@@ -128,6 +131,7 @@ pub async fn insert_device(
     .bind(device.hpke_public.clone())
     .bind(device.credential.clone())
     .bind(device.cert_expires_at_us)
+    .bind(device.ca_id.clone())
     .bind(now.0)
     .execute(write.db())
     .await
@@ -166,6 +170,8 @@ pub struct Standing {
     pub public_key: Vec<u8>,
     /// Issuing CA of its tenant, DER.
     pub ca_cert_der: Vec<u8>,
+    /// Issuing CAs before it, if somebody had to look for them.
+    pub past_cas: Vec<PastCa>,
 }
 
 /// The standing of one device; `None` when this tenant has no such device.
@@ -190,25 +196,29 @@ pub async fn standing(
             state: DeviceState::read(&device.to_string(), &row.get::<String, _>("state"))?,
             public_key: row.get("public_key"),
             ca_cert_der: row.get("ca_cert_der"),
+            past_cas: Vec::new(),
         })
     })
     .transpose()
 }
 
-/// Notes until when a device's newest certificate is valid. False when it may have none.
+/// Notes until when a device's newest certificate is valid, and which CA made it. False when it may have
+/// none.
 pub async fn set_certificate(
     write: &mut Write<TenantScope>,
     device: DeviceId,
     expires_at_us: i64,
+    ca_id: &str,
 ) -> Result<bool, StoreError> {
     let key = write.key();
     let done = sqlx::query(
-        "UPDATE devices SET cert_expires_at_us = $3 WHERE tenant_id = $1 AND id = $2 \
+        "UPDATE devices SET cert_expires_at_us = $3, ca_id = $4 WHERE tenant_id = $1 AND id = $2 \
          AND state IN ('enrolled', 'quarantined', 'decommissioning')",
     )
     .bind(key)
     .bind(device.to_string())
     .bind(expires_at_us)
+    .bind(ca_id.to_owned())
     .execute(write.db())
     .await
     .map_err(StoreError::doing("noting a renewed certificate"))?;

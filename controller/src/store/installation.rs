@@ -60,6 +60,26 @@ pub async fn get(conn: &mut Conn<InstallationScope>) -> Result<Option<Installati
     }))
 }
 
+/// Puts another root in the place of `old_der`. False when that is not the present one any more.
+pub async fn replace_root(
+    write: &mut Write<InstallationScope>,
+    old_der: &[u8],
+    cert_der: &[u8],
+    wrapped_key: &[u8],
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "UPDATE installation SET root_cert_der = $2, wrapped_root_key = $3 \
+         WHERE id = 1 AND root_cert_der = $1",
+    )
+    .bind(old_der.to_vec())
+    .bind(cert_der.to_vec())
+    .bind(wrapped_key.to_vec())
+    .execute(write.db())
+    .await
+    .map_err(StoreError::doing("replacing the installation's root"))?;
+    Ok(done.rows_affected() == 1)
+}
+
 /// The epoch that new generations belong to. Read in the transaction that assigns one.
 pub async fn epoch<S: Scope>(conn: &mut Conn<S>) -> Result<u64, StoreError> {
     let row = sqlx::query("SELECT epoch FROM installation WHERE id = 1")

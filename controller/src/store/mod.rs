@@ -29,6 +29,7 @@ pub mod identity_providers;
 pub mod installation;
 pub mod login_sessions;
 pub mod model_signing_keys;
+pub mod past_cas;
 pub mod policies;
 pub mod presence;
 pub mod privacy;

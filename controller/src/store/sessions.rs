@@ -20,6 +20,8 @@ pub struct Desired {
     pub state: DeviceState,
     /// Why.
     pub state_reason: String,
+    /// The CA that made its newest certificate counts no more.
+    pub is_ca_retired: bool,
     /// The order to erase itself; empty unless there is one.
     pub erase_order: String,
     /// Position in the device's history.
@@ -56,8 +58,10 @@ pub async fn desired(
 ) -> Result<Option<Desired>, StoreError> {
     let key = conn.key();
     let row = sqlx::query(
-        "SELECT state, state_reason, erase_order, desired_epoch, desired_counter, accepted_epoch, accepted_counter \
-         FROM devices WHERE tenant_id = $1 AND id = $2",
+        "SELECT d.state, d.state_reason, d.erase_order, d.desired_epoch, d.desired_counter, \
+                d.accepted_epoch, d.accepted_counter, (SELECT count(*) FROM past_cas p \
+                  WHERE p.tenant_id = d.tenant_id AND p.id = d.ca_id AND p.retired_at_us > 0) AS retired \
+         FROM devices d WHERE d.tenant_id = $1 AND d.id = $2",
     )
     .bind(key.clone())
     .bind(device.to_string())
@@ -94,6 +98,7 @@ pub async fn desired(
     Ok(Some(Desired {
         state: DeviceState::read(&device.to_string(), &row.get::<String, _>("state"))?,
         state_reason: row.get("state_reason"),
+        is_ca_retired: row.get::<i64, _>("retired") > 0,
         erase_order: row.get("erase_order"),
         generation: generation(&row, "desired_epoch", "desired_counter"),
         accepted: generation(&row, "accepted_epoch", "accepted_counter"),
@@ -289,13 +294,16 @@ pub async fn forget_slots(
     Ok(done.rows_affected())
 }
 
-/// Devices whose session has something to do: revoked, or not at their desired generation.
+/// Devices whose session has something to do: revoked, not at their desired generation, or with a
+/// certificate that counts no more.
 pub async fn behind(conn: &mut Conn<TenantScope>) -> Result<Vec<DeviceId>, StoreError> {
     let key = conn.key();
     let rows = sqlx::query(
         "SELECT id FROM devices WHERE tenant_id = $1 AND (state <> 'enrolled' \
          OR desired_epoch > accepted_epoch \
-         OR (desired_epoch = accepted_epoch AND desired_counter > accepted_counter))",
+         OR (desired_epoch = accepted_epoch AND desired_counter > accepted_counter) \
+         OR ca_id IN (SELECT p.id FROM past_cas p \
+                       WHERE p.tenant_id = $1 AND p.retired_at_us > 0))",
     )
     .bind(key)
     .fetch_all(conn.db())

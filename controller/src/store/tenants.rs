@@ -282,19 +282,24 @@ pub async fn lock(write: &mut Write<TenantScope>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Every tenant's certificate authority, for the listener that devices connect to: id and
-/// certificate in DER.
-pub async fn authorities(
-    conn: &mut Conn<InstallationScope>,
-) -> Result<Vec<(TenantId, Vec<u8>)>, StoreError> {
-    let rows = sqlx::query("SELECT id, ca_cert_der FROM tenants ORDER BY id")
-        .fetch_all(conn.db())
-        .await
-        .map_err(StoreError::doing("reading the certificate authorities"))?;
-    rows.iter()
-        .map(|row| {
-            let id: String = row.get("id");
-            Ok((parse_id("tenants", &id)?, row.get("ca_cert_der")))
-        })
-        .collect()
+/// Puts another issuing CA in the place of `old_der`. False when that is not the present one any more.
+pub async fn replace_ca(
+    write: &mut Write<TenantScope>,
+    old_der: &[u8],
+    cert_der: &[u8],
+    wrapped_key: &[u8],
+) -> Result<bool, StoreError> {
+    let key = write.key();
+    let done = sqlx::query(
+        "UPDATE tenants SET ca_cert_der = $3, wrapped_ca_key = $4 \
+         WHERE id = $1 AND ca_cert_der = $2",
+    )
+    .bind(key)
+    .bind(old_der.to_vec())
+    .bind(cert_der.to_vec())
+    .bind(wrapped_key.to_vec())
+    .execute(write.db())
+    .await
+    .map_err(StoreError::doing("replacing a tenant's certificate authority"))?;
+    Ok(done.rows_affected() == 1)
 }

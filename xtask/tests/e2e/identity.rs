@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
-use xtask::stack::{Agent, AgentOptions, Fleet, slot_of, wait_for};
+use xtask::stack::{Agent, AgentOptions, ControllerOptions, Fleet, slot_of, wait_for};
 
-use super::{LIMIT, MODEL, fleet, fleet_serving_first_version, wait_online};
+use super::{LIMIT, MODEL, binaries, fleet, fleet_serving_first_version, wait_online};
 
 fn wait_state(fleet: &Fleet, device: &str, state: &str) -> Value {
     wait_for(&format!("{device} to be {state}"), LIMIT, || {
@@ -161,4 +161,50 @@ fn a_device_without_a_token_shows_its_key_and_waits_for_an_operator() {
     assert!(said.contains(&shown), "{shown} is not in: {said}");
     let device = fleet.device("asker").unwrap();
     assert_eq!((&device["state"], &device["labels"]["site"]), (&"enrolled".into(), &"oslo".into()));
+}
+
+/// What the agent keeps of who it is and whom it trusts.
+fn identity_file(agent: &Agent) -> Value {
+    let text = fs::read(agent.state_dir().join("identity.json")).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+#[test]
+fn root_and_issuing_ca_are_replaced_under_a_running_agent_and_one_that_is_off() {
+    let options = ControllerOptions { cert_lifetime_s: Some(20), ..ControllerOptions::default() };
+    let fleet = Fleet::start(&binaries(), options).unwrap();
+    let agent = fleet.agent("awake", AgentOptions::default()).unwrap();
+    let mut sleeper = fleet.agent("asleep", AgentOptions::default()).unwrap();
+    wait_online(&fleet, "awake", true);
+    wait_online(&fleet, "asleep", true);
+    sleeper.stop().unwrap();
+    let before = identity_file(&agent);
+    let admin = fleet.controller.installation_cli().unwrap();
+    let old = fleet.tenant.items(&["ca", "show"]).unwrap();
+    admin.run(&["ca", "rotate", "--installation", "--yes"]).unwrap();
+    // The tenant's CA follows its root, and devices follow both when they renew; then nobody needs the
+    // old ones, and they are retired. The sleeper's certificate is over meanwhile.
+    wait_for("the old authorities to be retired", LIMIT, || {
+        let issuing = fleet.tenant.items(&["ca", "show"])?;
+        let roots = admin.items(&["ca", "show", "--installation"])?;
+        let done = |all: &[Value]| all.len() == 2 && all[1]["state"] == "retired";
+        Ok((done(&issuing) && done(&roots)).then_some(()))
+    })
+    .unwrap();
+    wait_for("the device to trust the new root alone", LIMIT, || {
+        let now = identity_file(&agent);
+        let roots = now["roots"].as_array().unwrap();
+        Ok((roots.len() == 1 && roots[0] != before["roots"][0]).then_some(()))
+    })
+    .unwrap();
+    assert_ne!(identity_file(&agent)["certificate_chain"][1], before["certificate_chain"][1]);
+    let log = fs::read_to_string(agent.log()).unwrap();
+    assert!(!log.contains("no session with the controller"), "{log}");
+    sleeper.run().unwrap();
+    wait_online(&fleet, "asleep", true);
+    assert_ne!(identity_file(&sleeper)["roots"][0], before["roots"][0]);
+    // What was handed out before, `ca.pem` with the first root alone, is good to come in with.
+    let now = fleet.tenant.items(&["ca", "show"]).unwrap();
+    assert_eq!((&now[1]["id"], now[0]["devices"].as_u64()), (&old[0]["id"], Some(2)));
+    assert_eq!(recorded(&fleet, "tenant_ca:rotate").len(), 1);
 }

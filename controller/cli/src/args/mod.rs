@@ -3,6 +3,7 @@
 pub mod access;
 pub mod account;
 pub mod arrivals;
+pub mod ca;
 pub mod evidence;
 pub mod fleet;
 pub mod identity;
@@ -122,6 +123,9 @@ pub enum Command {
     /// Manufacturers whose certificates let devices in
     #[command(subcommand)]
     ClaimCa(arrivals::ClaimCa),
+    /// What devices' certificates come from, and replacing it
+    #[command(subcommand)]
+    Ca(ca::Ca),
     /// Who may do what, and the tenant's own policies
     #[command(subcommand)]
     Access(policy::Access),

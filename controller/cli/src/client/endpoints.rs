@@ -165,6 +165,17 @@ endpoints! {
     RELEASE_SERIAL: POST "/claim-cas/{id}/release" []
         FactorySerial => ClaimCa, "release the factory certificate";
 
+    TENANT_CA: GET "/ca" [] Nothing => Whole<Authority>, "read the certificate authorities";
+    ROTATE_TENANT_CA: POST "/ca/rotate" []
+        Nothing => Whole<Authority>, "replace the certificate authority";
+    RETIRE_TENANT_CA: POST "/ca/{id}/retire" []
+        Retirement => Whole<Authority>, "retire the certificate authority";
+    INSTALLATION_CA: GET "/installation/ca" [] Nothing => Whole<Authority>, "read the roots";
+    ROTATE_INSTALLATION_CA: POST "/installation/ca/rotate" []
+        Nothing => Whole<Authority>, "replace the root";
+    RETIRE_INSTALLATION_CA: POST "/installation/ca/{id}/retire" []
+        Retirement => Whole<Authority>, "retire the root";
+
     LIST_DEVICES: GET "/devices" ["limit", "cursor", "label", "name"]
         Nothing => Page<Device>, "list devices";
     GET_DEVICE: GET "/devices/{id}" [] Nothing => Device, "read the device";

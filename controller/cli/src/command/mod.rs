@@ -7,6 +7,7 @@ mod arrivals;
 mod audit;
 mod bundle;
 mod bundle_files;
+mod ca;
 mod compliance;
 mod consent;
 mod device;
@@ -108,6 +109,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::EnrolmentToken(command) => access::enrolment_token(&context, command).await,
         Command::Enrolment(command) => arrivals::enrolment(&context, command).await,
         Command::ClaimCa(command) => arrivals::claim_ca(&context, command).await,
+        Command::Ca(command) => ca::run(&context, command).await,
         Command::Access(command) => policy::run(&context, command).await,
         Command::Approval(command) => policy::approval(&context, command).await,
         Command::User(command) => account::user(&context, command).await,

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod account;
 pub mod arrivals;
+pub mod ca;
 pub mod compliance;
 pub mod device;
 pub mod human;

@@ -126,6 +126,7 @@ impl Fixture {
             hpke_public: keys.hpke_public().to_vec(),
             credential: TokenId::new().to_string(),
             cert_expires_at_us: 0,
+            ca_id: String::new(),
         };
         let mut write = self.app.store.write_observation(&self.scope(tenant)).await.unwrap();
         enrolments::insert_device(&mut write, &new, self.app.now()).await.unwrap();

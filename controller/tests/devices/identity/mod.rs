@@ -5,6 +5,7 @@ mod copies;
 mod decommission;
 mod replacement;
 mod revocation;
+mod rotation;
 
 use edgeformer_controller::admin::devices;
 use edgeformer_controller::audit::record::Record;

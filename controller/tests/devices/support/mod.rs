@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use edgeformer_controller::admin::{enrolment_tokens, tenants};
 use edgeformer_controller::app::{App, Nudges, Parts};
+use edgeformer_controller::authorities::{self, Roots};
 use edgeformer_controller::clock::{Clock, Timestamp};
 use edgeformer_controller::config::DataDir;
 use edgeformer_controller::device_listener::{self, tls};
@@ -23,8 +24,8 @@ use edgeformer_controller::rollout::reconciler;
 use edgeformer_controller::scope::{InstallationScope, TenantScope};
 use edgeformer_controller::server_identity::ServerIdentity;
 use edgeformer_controller::session::{self, hub::Hub};
+use edgeformer_controller::store::Store;
 use edgeformer_controller::store::versions::{self, StoredVersion};
-use edgeformer_controller::store::{Store, installation};
 use edgeformer_controller::telemetry::service::Metrics;
 use edgeformer_controller::vault::Vault;
 use edgeformer_proto::artifact::{Details, Digest};
@@ -143,6 +144,11 @@ impl Controller {
         self.app.store.close().await;
     }
 
+    /// Where the installation lies.
+    pub(crate) fn data_dir(&self) -> DataDir {
+        DataDir::new(&self.dir.path().join("data")).unwrap()
+    }
+
     pub(crate) fn trust(&self) -> ClientTlsConfig {
         ClientTlsConfig::new()
             .domain_name("localhost")
@@ -224,11 +230,10 @@ async fn serve(
     stop: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) -> SocketAddr {
-    let mut read = app.store.read(&InstallationScope::system("test")).await.unwrap();
-    let row = installation::get(&mut read).await.unwrap().unwrap();
-    drop(read);
-    let identity = ServerIdentity::open(dir, &app.vault, &row, app.now()).unwrap();
-    let tls = tls::server_config(identity, row.root_cert_der).unwrap();
+    let roots = Roots::load(app, "test").await.unwrap();
+    let identity = ServerIdentity::open(dir, &app.vault, &roots, app.now()).unwrap();
+    let verifier = tls::DeviceVerifier::new(&roots.all()).unwrap();
+    let tls = tls::server_config(Arc::clone(&identity) as _, Arc::clone(&verifier)).unwrap();
     let enroller = Enroller::open(app.clone(), 30 * DAY).await.unwrap();
     let routes = Routes::new(enroller.into_service())
         .add_service(session::service(hub.clone()))
@@ -238,6 +243,8 @@ async fn serve(
     let address = listener.local_addr().unwrap();
     tasks.spawn(hub.clone().run());
     tasks.spawn(reconciler::run(app.clone(), stop.clone()));
+    let (looked_after, until) = (authorities::run(app.clone(), identity, verifier), stop.clone());
+    tasks.spawn(async move { until.run_until_cancelled(looked_after).await.unwrap_or(()) });
     let (app, stop) = (app.clone(), stop.clone());
     tasks.spawn(async move {
         device_listener::serve(app, "fleet.test", listener, tls, routes, stop).await.unwrap();

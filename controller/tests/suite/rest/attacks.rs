@@ -4,12 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use edgeformer_controller::authorities::Roots;
 use edgeformer_controller::clock::{Clock, SystemClock};
 use edgeformer_controller::config::DataDir;
 use edgeformer_controller::listener;
-use edgeformer_controller::scope::InstallationScope;
 use edgeformer_controller::server_identity::ServerIdentity;
-use edgeformer_controller::store::installation;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -39,11 +38,9 @@ impl Target {
         let rest = Rest::start().await;
         let (_, token) = rest.tenant("a").await;
         let app = rest.app.clone();
-        let scope = InstallationScope::system("test");
-        let row = installation::get(&mut app.store.read(&scope).await.unwrap()).await.unwrap();
+        let roots = Roots::load(&app, "test").await.unwrap();
         let dir = DataDir::new(&rest.data_dir()).unwrap();
-        let identity =
-            ServerIdentity::open(&dir, &app.vault, &row.unwrap(), SystemClock.now()).unwrap();
+        let identity = ServerIdentity::open(&dir, &app.vault, &roots, SystemClock.now()).unwrap();
         let server =
             ServerConfig::builder()
                 .with_no_client_auth()

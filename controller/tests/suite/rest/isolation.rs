@@ -32,6 +32,7 @@ pub(super) struct Things {
     pub(super) sink: String,
     pub(super) rule: String,
     pub(super) request: String,
+    pub(super) ca: String,
     pub(super) claim_ca: String,
 }
 
@@ -100,7 +101,10 @@ pub(super) async fn one_of_everything(rest: &Rest, tenant: &str, admin: &str) ->
     let request = asking(rest, tenant, "secret-asker").await;
     let body = json!({"name": "secret-maker", "certificate": rcgen_ca()});
     let claim_ca = rest.post(admin, "/api/v1/claim-cas", body).await.text("id");
+    let answer = rest.post(admin, "/api/v1/ca/rotate", json!({})).await;
+    let ca = answer.body["items"][1]["id"].as_str().unwrap().to_owned();
     Things {
+        ca,
         token,
         enrolment_token,
         device,
@@ -173,6 +177,7 @@ impl Things {
                 "enrolment-tokens" => &self.enrolment_token,
                 "enrolment" => &self.request,
                 "claim-cas" => &self.claim_ca,
+                "ca" => &self.ca,
                 "devices" => &self.device,
                 "rollouts" => &self.rollout,
                 "approvals" => &self.approval,

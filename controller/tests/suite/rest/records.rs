@@ -209,6 +209,9 @@ async fn on_the_fleet(owner: &mut Caller<'_>, things: &Things) {
     let serial = json!({"serial": "0a"});
     owner.does(A::ClaimCaUpdate, post(), &format!("{path}/revoke"), serial).await;
     owner.does(A::ClaimCaDelete, delete(), &path, Value::Null).await;
+    let rotated = owner.does(A::TenantCaRotate, post(), "ca/rotate", Value::Null).await;
+    let path = format!("ca/{}/retire", rotated.body["items"][1]["id"].as_str().unwrap());
+    owner.does(A::TenantCaRetire, post(), &path, json!({"force": true})).await;
     let rollout = format!("rollouts/{}/abort", things.rollout);
     owner.does(A::RolloutAbort, post(), &rollout, Value::Null).await;
     let path = "models/new-model/versions/1.0.0/payload";
@@ -236,6 +239,11 @@ async fn on_tenants(top: &mut Caller<'_>) {
     top.does(A::TenantResume, post(), &format!("{path}/resume"), Value::Null).await;
     top.does(A::TenantDelete, post(), &format!("{path}/delete"), json!({"name": "c"})).await;
     top.does(A::TenantRestore, post(), &format!("{path}/restore"), Value::Null).await;
+    let rotate = "installation/ca/rotate";
+    let rotated = top.does(A::InstallationCaRotate, post(), rotate, Value::Null).await;
+    let path =
+        format!("installation/ca/{}/retire", rotated.body["items"][1]["id"].as_str().unwrap());
+    top.does(A::InstallationCaRetire, post(), &path, json!({"force": true})).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

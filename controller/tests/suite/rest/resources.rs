@@ -22,6 +22,7 @@ pub(super) async fn device(rest: &Rest, tenant: &str, name: &str) -> String {
         hpke_public: vec![4; 65],
         credential: TokenId::new().to_string(),
         cert_expires_at_us: now.0,
+        ca_id: String::new(),
     };
     let mut write = rest.app.store.write_observation(&scope).await.unwrap();
     enrolments::insert_device(&mut write, &device, now).await.unwrap();

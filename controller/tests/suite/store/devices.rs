@@ -22,6 +22,7 @@ async fn enrol(db: &Db, scope: &TenantScope, name: &str, with: &[(&str, &str)]) 
         hpke_public: vec![4; 65],
         credential: TokenId::new().to_string(),
         cert_expires_at_us: db.now().0,
+        ca_id: String::new(),
     };
     let mut write = db.store.write_observation(scope).await.unwrap();
     enrolments::insert_device(&mut write, &device, db.now()).await.unwrap();

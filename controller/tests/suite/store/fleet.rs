@@ -32,6 +32,7 @@ async fn device(db: &Db, scope: &TenantScope, name: &str) -> DeviceId {
         hpke_public: vec![4; 65],
         credential: TokenId::new().to_string(),
         cert_expires_at_us: db.now().0,
+        ca_id: String::new(),
     };
     let mut write = db.store.write_observation(scope).await.unwrap();
     enrolments::insert_device(&mut write, &device, db.now()).await.unwrap();
@@ -182,6 +183,7 @@ on_both_databases! {
             hpke_public: vec![],
             credential: TokenId::new().to_string(),
             cert_expires_at_us: 0,
+            ca_id: String::new(),
         };
         let error = enrolments::insert_device(&mut write, &twin, db.now()).await.unwrap_err();
         assert!(error.is_conflict(), "{error}");
@@ -197,9 +199,9 @@ on_both_databases! {
         assert!(enrolments::standing(&mut read, id).await.unwrap().is_none());
         drop(read);
         let mut write = db.store.write_observation(&a).await.unwrap();
-        assert!(enrolments::set_certificate(&mut write, id, 7).await.unwrap());
+        assert!(enrolments::set_certificate(&mut write, id, 7, "ca").await.unwrap());
         assert!(devices::revoke(&mut write, id, "", db.now()).await.unwrap());
-        assert!(!enrolments::set_certificate(&mut write, id, 8).await.unwrap());
+        assert!(!enrolments::set_certificate(&mut write, id, 8, "ca").await.unwrap());
         assert!(!enrolments::standing(&mut write, id).await.unwrap().unwrap().state.may_connect());
     }
 
