@@ -12,12 +12,12 @@ pub mod remote;
 pub mod trust;
 pub mod versions;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use edgeformer_proto::artifact::{ChunkId, ChunkIndex, Manifest};
+use edgeformer_proto::artifact::{ChunkId, ChunkIndex, Digest, Manifest};
 use tokio::sync::RwLock;
 
 use self::chunks::ChunkStore;
@@ -128,6 +128,9 @@ pub struct Limits {
     pub memory_bytes: Option<u64>,
 }
 
+/// Chunks of versions with their sealed lengths, by the hash of the manifest.
+type KnownChunks = HashMap<Digest, Arc<[(ChunkId, u32)]>>;
+
 /// Versions of a real controller, in a real directory.
 #[derive(Clone)]
 pub struct Store {
@@ -139,6 +142,9 @@ pub struct Store {
     limits: Limits,
     /// Read by those who need files to stay, written by the one who removes them.
     files: Arc<RwLock<()>>,
+    /// Chunks of versions that were opened before, which are the same for ever: a collection need not
+    /// open each index again, which asks the device's key for something. Only of versions that stay.
+    known: Arc<Mutex<KnownChunks>>,
 }
 
 impl Store {
@@ -153,7 +159,16 @@ impl Store {
         let folder = folder.into();
         let chunks = ChunkStore::new(&folder);
         let versions = VersionStore::new(&folder, opening);
-        Self { folder, chunks, versions, origin, trust, limits, files: Arc::default() }
+        Self {
+            folder,
+            chunks,
+            versions,
+            origin,
+            trust,
+            limits,
+            files: Arc::default(),
+            known: Arc::default(),
+        }
     }
 
     /// The same store, with versions from elsewhere.
@@ -243,23 +258,41 @@ impl Store {
         }
     }
 
+    /// The chunks of a version, from its index if that was not opened yet.
+    fn chunks_of(&self, target: &Target) -> Result<Arc<[(ChunkId, u32)]>, FetchError> {
+        if let Some(known) = self.known().get(&target.manifest_sha256) {
+            return Ok(Arc::clone(known));
+        }
+        let index = self.versions.open(target)?.index;
+        let chunks: Arc<[_]> =
+            index.entries().iter().map(|one| (one.id, one.chunk_bytes)).collect();
+        self.known().insert(target.manifest_sha256, Arc::clone(&chunks));
+        Ok(chunks)
+    }
+
+    fn known(&self) -> MutexGuard<'_, KnownChunks> {
+        // A panic while it was held left a whole entry or none.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// See [`Artifacts::frees`]. The last of `candidates` goes last, so it alone keeps what it shares
     /// with those before it.
     fn freed_by(&self, needed: &[Target], candidates: &[Target]) -> Vec<Option<u64>> {
         let chunks = |target: &Target| {
-            let index = self.versions.open(target).ok()?.index;
-            Some(index.entries().iter().map(|one| (one.id, one.chunk_bytes)).collect::<Vec<_>>())
+            // One whose files are gone frees nothing, whatever it was.
+            self.versions.knows(target).then(|| self.chunks_of(target).ok())?
         };
         let mut staying: HashSet<ChunkId> = HashSet::new();
         for target in needed {
-            staying.extend(chunks(target).into_iter().flatten().map(|(id, _)| id));
+            staying.extend(chunks(target).iter().flat_map(|all| all.iter()).map(|(id, _)| *id));
         }
         let mut frees: Vec<_> = candidates
             .iter()
             .rev()
             .map(|target| {
-                let own = chunks(target)?.into_iter().filter(|(id, _)| staying.insert(*id));
-                let chunk_bytes: u64 = own.map(|(_, bytes)| u64::from(bytes)).sum();
+                let all = chunks(target)?;
+                let own = all.iter().filter(|(id, _)| staying.insert(*id));
+                let chunk_bytes: u64 = own.map(|(_, bytes)| u64::from(*bytes)).sum();
                 Some(chunk_bytes + self.versions.size_bytes(target))
             })
             .collect();
@@ -271,9 +304,9 @@ impl Store {
         let mut ids = HashSet::new();
         for target in keep.iter().filter(|target| self.versions.knows(target)) {
             // A version that must stay and does not open says nothing about its chunks: keep all.
-            let version = self.versions.open(target)?;
-            ids.extend(version.index.entries().iter().map(|entry| entry.id));
+            ids.extend(self.chunks_of(target)?.iter().map(|(id, _)| *id));
         }
+        self.known().retain(|manifest, _| keep.iter().any(|one| one.manifest_sha256 == *manifest));
         self.versions.retain(keep).map_err(|source| self.storage(source))?;
         self.chunks.retain(&ids).map_err(|source| self.storage(source))
     }
