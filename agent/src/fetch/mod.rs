@@ -159,16 +159,8 @@ impl Store {
         let folder = folder.into();
         let chunks = ChunkStore::new(&folder);
         let versions = VersionStore::new(&folder, opening);
-        Self {
-            folder,
-            chunks,
-            versions,
-            origin,
-            trust,
-            limits,
-            files: Arc::default(),
-            known: Arc::default(),
-        }
+        let (files, known) = Default::default();
+        Self { folder, chunks, versions, origin, trust, limits, files, known }
     }
 
     /// The same store, with versions from elsewhere.
