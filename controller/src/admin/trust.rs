@@ -1,12 +1,16 @@
 //! The tenant's trust repository as clients of TUF read it: files by name.
 
 use edgeformer_proto::artifact::target_path;
-use edgeformer_proto::tuf::{Role, Root, Signed, TopLevel};
+use edgeformer_proto::tuf::{Key, Role, Root, Signed, TopLevel};
 
 use crate::app::App;
+use crate::audit::{Intent, Outcome, Resource};
 use crate::error::AppError;
-use crate::scope::TenantScope;
+use crate::policy::Action;
+use crate::scope::{Scope, TenantScope};
 use crate::store::{trust as rows, versions};
+use crate::trust::upload::{self, MAX_ROOTS, Upload, UploadError};
+use crate::trust::{self, Pending, TrustError};
 
 /// A role of the repository.
 #[derive(Debug, Clone)]
@@ -53,6 +57,60 @@ pub async fn state(app: &App, scope: &TenantScope) -> Result<Vec<RoleState>, App
         });
     }
     Ok(states)
+}
+
+/// What is published and waits for a signature of the targets keys.
+pub async fn pending(app: &App, scope: &TenantScope) -> Result<Pending, AppError> {
+    trust::pending(app, scope).await.map_err(internal)
+}
+
+/// The public keys with which the controller signs snapshots and timestamps.
+pub async fn online_keys(app: &App, scope: &TenantScope) -> Result<Vec<(TopLevel, Key)>, AppError> {
+    trust::online_keys(app, scope).await.map_err(internal)
+}
+
+/// Takes roots, and targets that belong to them.
+pub async fn rotate(app: &App, scope: &TenantScope, upload: Upload) -> Result<(), AppError> {
+    if upload.roots.is_empty() || upload.roots.len() > MAX_ROOTS {
+        let message = format!("1 to {MAX_ROOTS} roots, each the next version");
+        return Err(AppError::invalid("roots", message));
+    }
+    take(app, scope, Action::TrustRotate, upload, "roots").await
+}
+
+/// Takes targets.
+pub async fn release(app: &App, scope: &TenantScope, targets: Vec<u8>) -> Result<(), AppError> {
+    let upload = Upload { roots: Vec::new(), targets: Some(targets) };
+    take(app, scope, Action::TrustRelease, upload, "targets").await
+}
+
+/// A refusal is on record too: it says that somebody tried.
+async fn take(
+    app: &App,
+    scope: &TenantScope,
+    action: Action,
+    upload: Upload,
+    field: &'static str,
+) -> Result<(), AppError> {
+    let Err(error) = upload::take(app, scope, action, upload).await else { return Ok(()) };
+    let text = error.to_string();
+    let error = match error {
+        UploadError::Trust(error) => return Err(internal(error)),
+        UploadError::Refused(text) => AppError::invalid(field, text),
+        UploadError::Conflict(text) => AppError::conflict("not_the_next_version", text),
+    };
+    let resource = Resource::new("trust_repository", scope.key());
+    let intent = Intent::new(action, resource).because(text);
+    app.store.record(scope, intent, Outcome::Failure, app.now()).await?;
+    app.nudges.audit.notify_one();
+    Err(error)
+}
+
+fn internal(error: TrustError) -> AppError {
+    match error {
+        TrustError::Store(error) => AppError::Store(error),
+        error => AppError::Internal(error.to_string()),
+    }
 }
 
 fn parse<T: Role>(stored: &rows::Stored) -> Result<Signed<T>, AppError> {

@@ -274,6 +274,10 @@ actions! {
     ModelRead = "model:read", Read;
     /// Reads the trust repository: who signs, and what is released.
     TrustRead = "trust:read", Read;
+    /// Says, with signatures of key holders, who may sign what is released.
+    TrustRotate = "trust:rotate", Govern;
+    /// Says, with signatures of key holders, what is released.
+    TrustRelease = "trust:release", Write;
     /// The controller signed what is released.
     TrustSign = "trust:sign", Internal;
     /// Publishes a version.

@@ -91,7 +91,7 @@ impl Waits {
     fn phrase(&self, now: Timestamp) -> String {
         match self {
             Self::Signature => {
-                "its version waits for the signature of the targets keys' holders".to_owned()
+                "its version waits to be signed: edgeformer trust pending".to_owned()
             }
             Self::Assignment => "to be assigned".to_owned(),
             Self::Offline { since_us: None } => "never connected".to_owned(),
@@ -163,6 +163,12 @@ mod tests {
             ],
             "waiting for 5 of 5 devices: d0 (fetching, 45 of 98 MB), d1 (never connected), \
              d2 (serving, not confirmed yet), and 2 more",
+        );
+        check(
+            1,
+            1,
+            &[Waits::Signature],
+            "waiting for 1 of 1 device: d0 (its version waits to be signed: edgeformer trust pending)",
         );
         assert_eq!(Waiting::Nothing.sentence(NOW), "");
     }

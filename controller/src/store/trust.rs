@@ -53,6 +53,18 @@ pub async fn insert_key(
     Ok(())
 }
 
+/// Forgets a role's private key.
+pub async fn delete_key(write: &mut Write<TenantScope>, role: TopLevel) -> Result<(), StoreError> {
+    let tenant = write.key();
+    sqlx::query("DELETE FROM trust_keys WHERE tenant_id = $1 AND role = $2")
+        .bind(tenant)
+        .bind(role.name())
+        .execute(write.db())
+        .await
+        .map_err(StoreError::doing("forgetting a key of the trust repository"))?;
+    Ok(())
+}
+
 /// A role's metadata of this version, or the newest.
 pub async fn metadata(
     conn: &mut Conn<TenantScope>,

@@ -5,6 +5,7 @@
 //! controller did meanwhile, the next run finds. It must never replace metadata that was served.
 
 pub mod plan;
+pub mod upload;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,7 +13,8 @@ use std::time::Duration;
 use edgeformer_proto::artifact::target_path;
 use edgeformer_proto::ids::{TenantId, VersionId};
 use edgeformer_proto::tuf::{
-    FormError, Json, KeyKind, PrivateKey, Role, SignError, Signed, TargetFile, Targets, TopLevel,
+    FormError, Json, Key, KeyKind, PrivateKey, Role, SignError, Signed, Signer as _, TargetFile,
+    Targets, TopLevel,
 };
 use serde_json::json;
 
@@ -105,7 +107,7 @@ pub async fn reconcile(
 ) -> Result<BTreeMap<&'static str, u64>, TrustError> {
     let now = app.now();
     let mut work = Work::load(app, scope, now).await?;
-    while let Some(make) = plan::next(&work.current, &work.published, work.floor, work.now_s) {
+    while let Some(make) = plan::next(&work.current, &work.published, work.signs()) {
         work.make(app, scope, make)?;
     }
     if work.made.is_empty() {
@@ -113,7 +115,14 @@ pub async fn reconcile(
     }
     let versions: BTreeMap<_, _> =
         work.made.iter().map(|(role, stored)| (role.name(), stored.version)).collect();
-    match work.keep(app, scope, &versions, now).await {
+    // Signing the same anew every day says nothing new.
+    let says_something = versions.contains_key("root") || versions.contains_key("targets");
+    let intent = says_something.then(|| {
+        let resource = Resource::new("trust_repository", scope.key());
+        let after = json!({ "signed": versions, "targets": work.published.len() });
+        Intent::new(Action::TrustSign, resource).changes(json!(null), after)
+    });
+    match work.keep(app, scope, intent, now).await {
         // Another was faster.
         Err(error) if error.is_conflict() => {
             app.store.settled().await?;
@@ -132,6 +141,7 @@ struct Work {
     now_s: i64,
     keys: BTreeMap<TopLevel, PrivateKey>,
     new_keys: Vec<(TopLevel, Vec<u8>)>,
+    gone_keys: Vec<TopLevel>,
     made: Vec<(TopLevel, Stored)>,
 }
 
@@ -144,7 +154,6 @@ impl Work {
             snapshot: newest(&mut read).await?,
             timestamp: newest(&mut read).await?,
         };
-        let published = published(&mut read, &current).await?;
         let epoch = installation::epoch(&mut read).await?;
         let mut keys = BTreeMap::new();
         for role in TopLevel::ALL {
@@ -152,6 +161,8 @@ impl Work {
             let pkcs8 = app.vault.unwrap(SecretKind::TrustKey, &key_id(scope, role), &wrapped)?;
             keys.insert(role, PrivateKey::from_pkcs8(&pkcs8).map_err(wrong(role))?);
         }
+        let lists = can_sign(&current, &keys, TopLevel::Targets);
+        let published = published(&mut read, &current, lists).await?;
         Ok(Self {
             current,
             published,
@@ -160,6 +171,7 @@ impl Work {
             now_s: now.0.div_euclid(1_000_000),
             keys,
             new_keys: Vec::new(),
+            gone_keys: Vec::new(),
             made: Vec::new(),
         })
     }
@@ -171,7 +183,7 @@ impl Work {
                     let pkcs8 =
                         PrivateKey::generate_pkcs8(KeyKind::Ed25519).map_err(wrong(role))?;
                     let key = PrivateKey::from_pkcs8(&pkcs8).map_err(wrong(role))?;
-                    root.add_key(role, edgeformer_proto::tuf::Signer::key(&key));
+                    root.add_key(role, key.key());
                     let id = key_id(scope, role);
                     let wrapped = app.vault.wrap(SecretKind::TrustKey, &id, &pkcs8)?;
                     self.new_keys.push((role, wrapped));
@@ -188,39 +200,55 @@ impl Work {
         Ok(())
     }
 
-    /// All of it or nothing: clients never see a snapshot whose targets are not there.
+    fn signs(&self) -> plan::Signs {
+        let can = |role| can_sign(&self.current, &self.keys, role);
+        let (root, targets) = (can(TopLevel::Root), can(TopLevel::Targets));
+        plan::Signs { root, targets, floor: self.floor, now_s: self.now_s }
+    }
+
+    /// All of it or nothing: clients never see a snapshot whose targets are not there. Without an intent
+    /// it goes without saying.
     async fn keep(
         self,
         app: &App,
         scope: &TenantScope,
-        versions: &BTreeMap<&'static str, u64>,
+        intent: Option<Intent>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        // Signing the same anew every day says nothing new.
-        let says_something = versions.contains_key("root") || versions.contains_key("targets");
-        let mut write = match says_something {
-            true => {
-                let resource = Resource::new("trust_repository", scope.key());
-                let intent = Intent::new(Action::TrustSign, resource);
-                let targets = self.published.len();
-                let after = json!({ "signed": versions, "targets": targets });
-                app.store.write(scope, intent.changes(json!(null), after)).await?
-            }
-            false => app.store.write_observation(scope).await?,
+        let is_said = intent.is_some();
+        let mut write = match intent {
+            Some(intent) => app.store.write(scope, intent).await?,
+            None => app.store.write_observation(scope).await?,
         };
         for (role, wrapped) in self.new_keys {
             trust::insert_key(&mut write, role, wrapped, now).await?;
+        }
+        for role in self.gone_keys {
+            trust::delete_key(&mut write, role).await?;
         }
         for (role, stored) in self.made {
             trust::insert_metadata(&mut write, role, stored, now).await?;
         }
         trust::forget_metadata(&mut write, now.minus(KEEP_OLD)).await?;
         write.commit(now).await?;
-        if says_something {
+        if is_said {
             app.nudges.audit.notify_one();
+            app.nudges.rollouts.notify_one();
         }
         Ok(())
     }
+}
+
+/// Whether keys held here are enough to sign for a role. What people hold with it is left to them.
+fn can_sign(current: &Current, keys: &BTreeMap<TopLevel, PrivateKey>, role: TopLevel) -> bool {
+    let Some(root) = current.root.as_ref().map(Signed::role) else { return true };
+    let by = root.role(role);
+    by.threshold == 1 && keys.get(&role).is_some_and(|key| by.key_ids.contains(key.key().id()))
+}
+
+/// Whether both are the same bytes.
+fn same_file(one: &TargetFile, other: &TargetFile) -> bool {
+    one.length == other.length && one.hashes.get("sha256") == other.hashes.get("sha256")
 }
 
 fn wrong(role: TopLevel) -> impl FnOnce(SignError) -> TrustError {
@@ -253,25 +281,64 @@ async fn newest<T: Role>(conn: &mut Conn<TenantScope>) -> Result<Option<Signed<T
         .map_err(|source| TrustError::Metadata { role: T::KIND.name(), source })
 }
 
-/// Everything that was published. Versions are only ever added, so as many are the same.
+/// Everything that was published. Versions are only ever added: where the controller lists them, as many
+/// are the same.
 async fn published(
     conn: &mut Conn<TenantScope>,
     current: &Current,
+    lists: bool,
 ) -> Result<BTreeMap<String, TargetFile>, StoreError> {
     let listed = current.targets.as_ref().map(|signed| &signed.role().targets);
-    if let Some(listed) = listed
+    if let Some(listed) = listed.filter(|_| lists)
         && listed.len() as u64 == versions::count(conn).await?
     {
         return Ok(listed.clone());
     }
     let released = versions::released(conn).await?;
-    let file = |one: versions::Released| {
-        let path = target_path(&one.model.to_string(), &one.version.to_string());
-        let custom = BTreeMap::from([("version_id".to_owned(), Json::text(one.id.to_string()))]);
-        let file = TargetFile::new(one.manifest_bytes, *one.manifest_sha256.as_bytes());
-        (path, TargetFile { custom: Some(custom.into_iter().collect()), ..file })
+    Ok(released.iter().map(target_file).collect())
+}
+
+/// A version as it is listed.
+fn target_file(one: &versions::Released) -> (String, TargetFile) {
+    let path = target_path(one.model.as_str(), &one.version.to_string());
+    let custom = BTreeMap::from([("version_id".to_owned(), Json::text(one.id.to_string()))]);
+    let file = TargetFile::new(one.manifest_bytes, *one.manifest_sha256.as_bytes());
+    (path, TargetFile { custom: Some(custom.into_iter().collect()), ..file })
+}
+
+/// What is published and not listed, and whether the controller is to list it.
+#[derive(Debug, Clone)]
+pub struct Pending {
+    /// Whether the controller signs targets itself: then it will, by itself.
+    pub managed: bool,
+    /// What waits, oldest first.
+    pub versions: Vec<versions::Released>,
+}
+
+/// What waits for a signature of the targets keys.
+pub async fn pending(app: &App, scope: &TenantScope) -> Result<Pending, TrustError> {
+    let work = Work::load(app, scope, app.now()).await?;
+    let managed = work.signs().targets;
+    let mut read = app.store.read(scope).await?;
+    let released = versions::released(&mut read).await?;
+    let listed = work.current.targets.as_ref().map(|signed| &signed.role().targets);
+    let waits = |one: &versions::Released| {
+        let (path, file) = target_file(one);
+        !listed.and_then(|listed| listed.get(&path)).is_some_and(|here| same_file(here, &file))
     };
-    Ok(released.into_iter().map(file).collect())
+    Ok(Pending { managed, versions: released.into_iter().filter(waits).collect() })
+}
+
+/// The public keys with which the controller signs snapshots and timestamps.
+pub async fn online_keys(
+    app: &App,
+    scope: &TenantScope,
+) -> Result<Vec<(TopLevel, Key)>, TrustError> {
+    newest_root(app, scope).await?;
+    let work = Work::load(app, scope, app.now()).await?;
+    let online = [TopLevel::Snapshot, TopLevel::Timestamp];
+    let key = |role: TopLevel| Some((role, work.keys.get(&role)?.key().clone()));
+    Ok(online.into_iter().filter_map(key).collect())
 }
 
 /// The newest root, for a device to trust; the repository is made if it is not there.

@@ -63,23 +63,35 @@ pub enum Make {
     Timestamp(Timestamp),
 }
 
-/// What to make next; nothing when all is as it should be.
-///
-/// `published` is what is to be listed. `floor` is a version that all but roots stand above: after a
-/// restore devices may hold newer metadata than the backup, and refuse what is not newer than that.
+/// What the controller can sign, and by when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signs {
+    /// Roots; otherwise people do, and the controller has none to make.
+    pub root: bool,
+    /// Targets; the same.
+    pub targets: bool,
+    /// A version that all that it signs but roots stands above: after a restore devices may hold newer
+    /// metadata than the backup, and refuse what is not newer than that.
+    pub floor: u64,
+    /// The time.
+    pub now_s: i64,
+}
+
+/// What to make next; nothing when all is as it should be. `published` is what is to be listed.
 pub fn next(
     current: &Current,
     published: &BTreeMap<String, TargetFile>,
-    floor: u64,
-    now_s: i64,
+    signs: Signs,
 ) -> Option<Make> {
+    let Signs { floor, now_s, .. } = signs;
     let Some(root) = &current.root else {
         return Some(Make::FirstRoot(Root::new(ROOT.end(now_s))));
     };
-    if ROOT.is_due(root.role().common.expires_s, now_s) {
+    if signs.root && ROOT.is_due(root.role().common.expires_s, now_s) {
         return Some(Make::Root(root.role().next(ROOT.end(now_s))));
     }
     let targets = match &current.targets {
+        targets if !signs.targets => targets.as_ref()?,
         Some(signed) => {
             let old = signed.role();
             let is_good = old.targets == *published && !is_old(old, TARGETS, floor, now_s);
@@ -158,8 +170,9 @@ mod tests {
     ) -> Vec<(&'static str, u64)> {
         let file = |path: &&str| ((*path).to_owned(), TargetFile::new(1, [1; 32]));
         let published: BTreeMap<_, _> = published.iter().map(file).collect();
+        let signs = Signs { root: true, targets: true, floor, now_s };
         let mut made = Vec::new();
-        while let Some(make) = next(current, &published, floor, now_s) {
+        while let Some(make) = next(current, &published, signs) {
             made.push(take(current, make));
             assert!(made.len() < 10, "{made:?}");
         }
@@ -193,6 +206,22 @@ mod tests {
         }
         assert_eq!((count["root"], count["targets"]), (1, 3));
         assert_eq!(count["timestamp"], 3 * 365);
+    }
+
+    #[test]
+    fn what_people_sign_is_left_to_them_and_the_rest_goes_on() {
+        let mut current = Current::default();
+        settle(&mut current, &["a"], 0, NOW);
+        let published = BTreeMap::from([("b".to_owned(), TargetFile::new(1, [1; 32]))]);
+        let mut made = Vec::new();
+        for (root, targets, days) in [(false, false, 1), (false, false, 800), (true, false, 800)] {
+            let now_s = NOW + days * DAY_S;
+            let signs = Signs { root, targets, floor: 0, now_s };
+            while let Some(make) = next(&current, &published, signs) {
+                made.push(take(&mut current, make).0);
+            }
+        }
+        assert_eq!(made, ["timestamp", "snapshot", "timestamp", "root"]);
     }
 
     #[test]

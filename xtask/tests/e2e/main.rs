@@ -10,6 +10,7 @@ mod limits;
 mod path;
 mod publish;
 mod tpm;
+mod trust;
 mod workers;
 
 use std::path::{Path, PathBuf};

@@ -50,6 +50,20 @@ pub struct SignWith {
     pub consent: Consent,
 }
 
+impl Trust {
+    /// Whether no controller is asked.
+    pub fn is_offline(&self) -> bool {
+        !matches!(
+            self,
+            Self::Show
+                | Self::Pending
+                | Self::OnlineKey { .. }
+                | Self::Download { .. }
+                | Self::Upload { .. }
+        )
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Trust {
     /// Make a key: the private half in a new file, the public half beside it in FILE.pub
@@ -74,7 +88,11 @@ Examples:
     },
     /// Begin a repository: version 1 of root and targets, to be signed
     #[command(after_help = "\
+With --follow the folder holds what `trust download` brought: the new root follows the controller's, which
+signs it once more when it is uploaded, and then has no key of root and targets any longer.
+
 Examples:
+  edgeformer trust init ceremony --follow --root-key anna.pem.pub --targets-key release.pem.pub
   edgeformer trust init ceremony --root-key anna.pem.pub --root-key ben.pem.pub --root-key eva.pem.pub \\
     --root-threshold 2 --targets-key release.pem.pub --online-key controller.pub")]
     Init {
@@ -92,9 +110,12 @@ Examples:
         /// How many of them must
         #[arg(long, value_name = "N", default_value_t = 1)]
         targets_threshold: u32,
-        /// Public key of the controller, which signs snapshots and timestamps; repeatable
-        #[arg(long, value_name = "FILE", required = true)]
+        /// Public key of the controller, which signs snapshots and timestamps (`trust online-key`); repeatable
+        #[arg(long, value_name = "FILE", required_unless_present = "follow")]
         online_key: Vec<PathBuf>,
+        /// Take over the repository that the folder holds, instead of beginning one
+        #[arg(long)]
+        follow: bool,
         #[command(flatten)]
         validity: Validity,
     },
@@ -164,6 +185,51 @@ Examples:
   edgeformer trust show
   edgeformer trust show -o json | jq '.roles[] | {role, expires_at}'")]
     Show,
+    /// Show versions that are published and wait for a signature of the targets keys
+    #[command(after_help = "\
+Devices refuse them until then, and their rollouts wait.
+
+Examples:
+  edgeformer trust pending
+  edgeformer trust pending -o json | jq '.items[].path'")]
+    Pending,
+    /// Save the public keys with which the controller signs snapshots and timestamps
+    #[command(after_help = "\
+Examples:
+  edgeformer trust online-key keys           (writes keys/snapshot.pub and keys/timestamp.pub)
+  edgeformer trust init ceremony --online-key keys/snapshot.pub --online-key keys/timestamp.pub …")]
+    OnlineKey {
+        /// Folder for the two files
+        folder: PathBuf,
+    },
+    /// Bring the controller's roots and targets, and have what is new wait for signatures
+    #[command(after_help = "\
+What comes must follow from the root in the folder. A new folder has none: compare the key ids that
+`trust status` shows with those that the holders know.
+
+Examples:
+  edgeformer trust download ceremony
+  edgeformer trust download ceremony --renew --days 180")]
+    Download {
+        /// The folder that key holders exchange
+        folder: PathBuf,
+        /// Have the targets wait for signatures also when nothing is new, to be valid for longer
+        #[arg(long)]
+        renew: bool,
+        #[command(flatten)]
+        validity: Validity,
+    },
+    /// Hand what was signed to the controller, which checks it as devices do
+    #[command(after_help = "\
+Examples:
+  edgeformer trust upload ceremony
+  edgeformer trust upload ceremony --yes")]
+    Upload {
+        /// The folder that key holders exchange
+        folder: PathBuf,
+        #[command(flatten)]
+        consent: Consent,
+    },
     /// Show versions, ends of validity, keys, and who has yet to sign
     #[command(after_help = "\
 Examples:

@@ -280,7 +280,8 @@ fn body(
         }
         Described::File => {}
         Described::Text
-            if ["application/jsonl", "text/plain", BUNDLE_TYPE, MEDIA_TYPE]
+            // Files of signed JSON are read as they are, too.
+            if ["application/jsonl", "application/json", "text/plain", BUNDLE_TYPE, MEDIA_TYPE]
                 .iter()
                 .all(|kind| content[*kind].is_null()) =>
         {

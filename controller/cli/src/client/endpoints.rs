@@ -215,6 +215,14 @@ endpoints! {
     EXPORT_AUDIT: GET "/audit/export" ["format", "from", "follow"]
         Nothing => TextStream, "export the audit log";
     TRUST: GET "/trust" [] Nothing => TrustRepository, "read the trust repository";
+    TRUST_METADATA: GET "/trust/metadata/{name}" [] Nothing => TextStream, "read trust metadata";
+    TRUST_PENDING: GET "/trust/pending" [] Nothing => TrustPending, "read what waits to be signed";
+    TRUST_ONLINE_KEYS: GET "/trust/online-keys" []
+        Nothing => Whole<TrustKey>, "read the controller's public keys";
+    TRUST_ROTATE: POST "/trust/roots" []
+        TrustRotation => TrustRepository, "upload who may sign";
+    TRUST_RELEASE: POST "/trust/release" []
+        TrustRelease => TrustRepository, "upload what is released";
     AUDIT_KEY: GET "/audit/key" [] Nothing => AuditKey, "read the key of the audit log";
     AUDIT_CHECKPOINT: GET "/audit/checkpoint" ["cosignatures"]
         Nothing => TextStream, "read the checkpoint";

@@ -13,6 +13,7 @@ mod evidence;
 mod identity;
 mod program;
 mod tenant;
+mod trust;
 
 use std::collections::BTreeMap;
 
@@ -27,6 +28,7 @@ pub use evidence::*;
 pub use identity::*;
 pub use program::*;
 pub use tenant::*;
+pub use trust::*;
 
 /// Labels of a device.
 pub type Labels = BTreeMap<String, String>;
@@ -351,24 +353,6 @@ pub struct Actor {
     pub id: String,
     /// None if the person was erased.
     pub name: Option<String>,
-}
-
-/// The trust repository.
-#[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
-pub struct TrustRepository {
-    pub roles: Vec<TrustRole>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
-pub struct TrustRole {
-    pub role: String,
-    pub version: u64,
-    pub expires_at: String,
-    pub key_ids: Vec<String>,
-    pub threshold: u32,
-    pub managed: bool,
 }
 
 /// The public key of the log.

@@ -26,13 +26,13 @@ mod sink;
 mod sso;
 mod tenant;
 mod trust;
+mod trust_exchange;
 mod witness;
 
 use clap::CommandFactory as _;
 
 use crate::args::account::Account;
 use crate::args::evidence::Compliance;
-use crate::args::trust::Trust;
 use crate::args::{Cli, Command};
 use crate::client::Client;
 use crate::config;
@@ -59,7 +59,7 @@ impl Context {
 pub async fn run(cli: Cli) -> Result<Exit, Failure> {
     let screen = Screen::new(cli.output);
     let cli = match cli.command {
-        Command::Trust(command) if !matches!(command, Trust::Show) => {
+        Command::Trust(command) if command.is_offline() => {
             return trust::run(&screen, command).await;
         }
         command => Cli { command, ..cli },
@@ -123,7 +123,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Compliance(command) => compliance::run(&context, command).await,
         Command::Privacy(command) => privacy::run(&context, command).await,
         Command::Telemetry(command) => report::telemetry(&context, command).await,
-        Command::Trust(_) => trust::show(&context).await.map(|()| Exit::Done),
+        Command::Trust(command) => trust_exchange::run(&context, command).await,
         Command::Completion { .. } | Command::Login(_) | Command::Logout => Ok(Exit::Done),
     }
 }

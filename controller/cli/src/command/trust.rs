@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use edgeformer_proto::tuf::{Key, KeyKind, Signed, Signer as _, TopLevel};
 use zeroize::Zeroizing;
 
-use super::{Context, consent, login};
+use super::{consent, login};
 use crate::args::trust::{Kind, Role, SignWith, Trust, Validity};
-use crate::client::endpoints::TRUST;
 use crate::failure::{Exit, Failure};
 use crate::screen::{Screen, print};
 use crate::trust::{
-    Folder, Protection, TrustError, first_root, make_key, next_root, private_key, public_key,
+    Folder, Protection, Roles, TrustError, first_root, following_root, make_key, next_root,
+    private_key, public_key,
 };
 use crate::view;
 
@@ -33,11 +33,12 @@ pub async fn run(screen: &Screen, command: Trust) -> Result<Exit, Failure> {
             targets_key,
             targets_threshold,
             online_key,
+            follow,
             validity,
         } => {
             let (root, targets) = (public_keys(&root_key)?, public_keys(&targets_key)?);
             let roles = [(&root[..], root_threshold), (&targets[..], targets_threshold)];
-            init(screen, &folder, roles, &public_keys(&online_key)?, validity)?;
+            init(screen, &folder, roles, &public_keys(&online_key)?, follow, validity)?;
         }
         Trust::AddKey { folder, key, role, threshold, validity } => {
             let edit = Edit { role: Some(role), remove: &[], add: &[key], threshold };
@@ -49,7 +50,11 @@ pub async fn run(screen: &Screen, command: Trust) -> Result<Exit, Failure> {
         }
         Trust::Sign { folder, with } => return sign(screen, &folder, with).await,
         // Asked of a controller, which whoever calls this has not.
-        Trust::Show => {}
+        Trust::Show
+        | Trust::Pending
+        | Trust::OnlineKey { .. }
+        | Trust::Download { .. }
+        | Trust::Upload { .. } => {}
         Trust::Status { folder } => {
             let state = Folder::new(&folder).read()?;
             match screen.is_json() {
@@ -61,17 +66,7 @@ pub async fn run(screen: &Screen, command: Trust) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Shows the controller's repository.
-///
-/// # Errors
-/// The failure to be shown.
-pub async fn show(context: &Context) -> Result<(), Failure> {
-    let found = context.client.call(&TRUST).send().await?;
-    context.screen.one(&found, |found| view::trust::repository(found, context.style()));
-    Ok(())
-}
-
-fn expires_s(screen: &Screen, validity: Validity) -> i64 {
+pub(super) fn expires_s(screen: &Screen, validity: Validity) -> i64 {
     screen.style().now.unix_timestamp() + i64::from(validity.days) * DAY_S
 }
 
@@ -122,17 +117,25 @@ fn passphrase(file: Option<&Path>, prompt: &str) -> Result<Zeroizing<String>, Fa
 fn init(
     screen: &Screen,
     path: &Path,
-    roles: [(&[Key], u32); 2],
+    roles: Roles<'_>,
     online: &[Key],
+    follow: bool,
     validity: Validity,
 ) -> Result<(), Failure> {
     let folder = Folder::new(path);
     let mut state = folder.read_any()?;
-    if state.authority().is_some() || state.targets.is_some() {
-        return Err(TrustError::Exists(path.to_owned()).into());
-    }
     let expires_s = expires_s(screen, validity);
-    let root = first_root(roles, online, expires_s)?;
+    let root = match (&state.root, follow) {
+        (Some(old), true) if state.next_root.is_none() => {
+            following_root(old.role(), roles, online, expires_s)?
+        }
+        (Some(_), true) => return Err(TrustError::Exists(folder.path("staged/root.json")).into()),
+        (None, true) => return Err(TrustError::Empty(path.to_owned()).into()),
+        (_, false) if state.authority().is_some() || state.targets.is_some() => {
+            return Err(TrustError::Exists(path.to_owned()).into());
+        }
+        (_, false) => first_root(roles, online, expires_s)?,
+    };
     state.stage_root(root, expires_s);
     staged(screen, path, &folder, state)
 }
@@ -166,7 +169,7 @@ fn rotate(screen: &Screen, path: &Path, edit: Edit<'_>, validity: Validity) -> R
     staged(screen, path, &folder, state)
 }
 
-fn staged(
+pub(super) fn staged(
     screen: &Screen,
     path: &Path,
     folder: &Folder,

@@ -38,13 +38,39 @@ pub fn next_root(
     Ok(new)
 }
 
+/// Keys of root and targets, and how many of each must sign.
+pub type Roles<'a> = [(&'a [Key], u32); 2];
+
 /// A root of version 1.
-pub fn first_root(
-    roles: [(&[Key], u32); 2],
+pub fn first_root(roles: Roles<'_>, online: &[Key], expires_s: i64) -> Result<Root, TrustError> {
+    let mut root = Root::new(expires_s);
+    put_roles(&mut root, roles, online);
+    check_root_change(None, &root).map_err(Box::new)?;
+    Ok(root)
+}
+
+/// The root that follows `old` with other keys for everything; without `online`, those that it has for
+/// snapshots and timestamps.
+pub fn following_root(
+    old: &Root,
+    roles: Roles<'_>,
     online: &[Key],
     expires_s: i64,
 ) -> Result<Root, TrustError> {
-    let mut root = Root::new(expires_s);
+    let mut root = old.next(expires_s);
+    let kept = if online.is_empty() { 2 } else { 4 };
+    let all = [TopLevel::Root, TopLevel::Targets, TopLevel::Snapshot, TopLevel::Timestamp];
+    for role in all.into_iter().take(kept) {
+        for id in old.role(role).key_ids.clone() {
+            root.remove_key(role, &id);
+        }
+    }
+    put_roles(&mut root, roles, online);
+    check_root_change(Some(old), &root).map_err(Box::new)?;
+    Ok(root)
+}
+
+fn put_roles(root: &mut Root, roles: Roles<'_>, online: &[Key]) {
     for (role, (keys, threshold)) in [TopLevel::Root, TopLevel::Targets].into_iter().zip(roles) {
         for key in keys {
             root.add_key(role, key);
@@ -56,8 +82,6 @@ pub fn first_root(
             root.add_key(role, key);
         }
     }
-    check_root_change(None, &root).map_err(Box::new)?;
-    Ok(root)
 }
 
 /// What a root changes, a line each.

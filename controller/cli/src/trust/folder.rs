@@ -259,9 +259,8 @@ impl Folder {
     /// Writes what waits; what has enough signatures by now becomes the newest. Tells which.
     pub fn write(&self, mut state: State) -> Result<Vec<String>, TrustError> {
         let mut complete = Vec::new();
-        let enough = |needs: Vec<Need>| needs.iter().all(|need| need.signatures.is_enough());
         let limits = Limits::default();
-        if enough(state.root_needs())
+        if enough(&state.root_needs())
             && let Some(Staged(next)) = state.next_root.take()
         {
             let bytes = next.to_file();
@@ -276,7 +275,7 @@ impl Folder {
             complete.push(self.complete("root", next.role().common.version, &bytes)?);
             state.root = Some(next);
         }
-        let is_next = state.next_root.is_none() && enough(state.targets_needs());
+        let is_next = state.next_root.is_none() && enough(&state.targets_needs());
         if is_next && let Some(Staged(next)) = state.next_targets.take() {
             let bytes = next.to_file();
             complete.push(self.complete("targets", next.role().common.version, &bytes)?);
@@ -289,10 +288,25 @@ impl Folder {
         Ok(complete)
     }
 
-    /// Makes a version the newest: under its number, under its name, and it waits no longer.
-    fn complete(&self, role: &str, version: u64, bytes: &[u8]) -> Result<String, TrustError> {
+    /// A file in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// Makes a version the newest: under its number and under its name.
+    pub(super) fn keep(&self, role: &str, version: u64, bytes: &[u8]) -> Result<(), TrustError> {
         write(&self.0.join(format!("{version}.{role}.json")), bytes)?;
-        write(&self.0.join(format!("{role}.json")), bytes)?;
+        write(&self.0.join(format!("{role}.json")), bytes)
+    }
+
+    /// Makes a version the newest, and it waits no longer.
+    pub(super) fn complete(
+        &self,
+        role: &str,
+        version: u64,
+        bytes: &[u8],
+    ) -> Result<String, TrustError> {
+        self.keep(role, version, bytes)?;
         let staged = self.0.join(STAGED).join(format!("{role}.json"));
         match fs::remove_file(&staged) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -312,7 +326,12 @@ fn parse_if_there<T: Role>(path: &Path, max: usize) -> Result<Option<Signed<T>>,
     read(path, max)?.map(|bytes| parse(path, &bytes)).transpose()
 }
 
-fn read(path: &Path, max_bytes: usize) -> Result<Option<Vec<u8>>, TrustError> {
+/// Whether all have signed who must.
+pub(super) fn enough(needs: &[Need]) -> bool {
+    needs.iter().all(|need| need.signatures.is_enough())
+}
+
+pub(super) fn read(path: &Path, max_bytes: usize) -> Result<Option<Vec<u8>>, TrustError> {
     let mut bytes = Vec::new();
     let file = File::open(path).and_then(|f| f.take(max_bytes as u64).read_to_end(&mut bytes));
     match file {
@@ -323,7 +342,7 @@ fn read(path: &Path, max_bytes: usize) -> Result<Option<Vec<u8>>, TrustError> {
 }
 
 /// A crash leaves the old content or the new.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), TrustError> {
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), TrustError> {
     let part = path.with_extension("part");
     let folder = path.parent().unwrap_or(Path::new("."));
     let written = fs::create_dir_all(folder).and_then(|()| {

@@ -3,10 +3,12 @@
 //! their key can say. Private keys are never in that folder.
 
 mod change;
+mod exchange;
 mod folder;
 mod keys;
 
-pub use change::{first_root, next_root};
+pub use change::{Roles, first_root, following_root, next_root};
+pub use exchange::Outgoing;
 pub use folder::{Folder, Need, State};
 pub use keys::{Protection, make_key, private_key, public_key};
 

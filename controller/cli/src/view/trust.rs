@@ -7,7 +7,7 @@ use serde_json::{Value, json as object};
 
 use super::human::relative;
 use super::{Style, fields, table};
-use crate::client::types::{TrustRepository, TrustRole};
+use crate::client::types::{TrustPending, TrustRepository, TrustRole, TrustWaiting};
 use crate::trust::{Need, State};
 
 pub fn key(key: &Key, private: &Path, public: &Path) -> String {
@@ -105,6 +105,26 @@ pub fn repository(found: &TrustRepository, style: Style) -> String {
              what devices run.",
         );
     }
+    text
+}
+
+/// What waits for a signature of the targets keys.
+pub fn pending(found: &TrustPending, style: Style) -> String {
+    if found.items.is_empty() {
+        return "Nothing waits to be signed.".to_owned();
+    }
+    let row = |one: &TrustWaiting| {
+        [one.model.clone(), one.version.clone(), one.length.to_string(), one.sha256.clone()]
+    };
+    let head = ["MODEL", "VERSION", ">BYTES", "SHA-256 OF ITS MANIFEST"];
+    let mut text = table(style, head, found.items.iter().map(row));
+    text.push_str(match found.managed {
+        true => "\nThe controller signs them within a minute.",
+        false => {
+            "\nDevices refuse them until the holders of the targets keys sign: edgeformer trust download \
+             FOLDER, trust sign FOLDER, trust upload FOLDER"
+        }
+    });
     text
 }
 

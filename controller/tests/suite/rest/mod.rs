@@ -26,6 +26,7 @@ mod scim;
 mod sinks;
 mod tenants;
 mod trust;
+mod trust_offline;
 mod wall;
 mod witnesses;
 mod zero_bytes;

@@ -15,11 +15,14 @@ use super::isolation::{Things, asking, model_file, one_of_everything, rcgen_ca};
 use crate::support::rest::{Answer, Rest};
 
 /// Changing actions that one caller alone cannot do, and the tests that look at their records.
-const ELSEWHERE: [(Action, &str); 2] = [
+const ELSEWHERE: [(Action, &str); 4] = [
     // By another person than the one who asks.
     (Action::ApprovalSign, "rest::approvals"),
     // Of devices that ran something.
     (Action::RolloutRollback, "the end-to-end test of the whole path"),
+    // With keys that people hold.
+    (Action::TrustRotate, "rest::trust_offline"),
+    (Action::TrustRelease, "rest::trust_offline"),
 ];
 
 /// The actions that some route changes something by.

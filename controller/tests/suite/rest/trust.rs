@@ -17,11 +17,11 @@ use crate::support::db::PostgresDatabase;
 use crate::support::rest::Rest;
 
 const DAY: Duration = Duration::from_secs(86_400);
-const FIRST: &str = "models/m/1.0.0/manifest.json";
-const SECOND: &str = "models/m/1.1.0-rc.1/manifest.json";
+pub(super) const FIRST: &str = "models/m/1.0.0/manifest.json";
+pub(super) const SECOND: &str = "models/m/1.1.0-rc.1/manifest.json";
 
 /// A repository as a device reads it, through the API.
-struct Over<'r> {
+pub(super) struct Over<'r> {
     rest: &'r Rest,
     token: &'r str,
 }
@@ -39,14 +39,14 @@ impl Source for Over<'_> {
 }
 
 /// A device that trusts the tenant's first root.
-struct Device<'r> {
+pub(super) struct Device<'r> {
     over: Over<'r>,
     store: Store,
     folder: tempfile::TempDir,
 }
 
 impl<'r> Device<'r> {
-    async fn new(rest: &'r Rest, token: &'r str) -> Self {
+    pub(super) async fn new(rest: &'r Rest, token: &'r str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::new(folder.path().join("ours"));
         store.init(&rest.bytes(token, "/api/v1/trust/metadata/1.root.json").await).unwrap();
@@ -54,7 +54,7 @@ impl<'r> Device<'r> {
     }
 
     /// The SHA-256 of a target that is listed and comes as it is listed.
-    async fn hash(&self, path: &str) -> Result<Option<String>, tuf::StoreError> {
+    pub(super) async fn hash(&self, path: &str) -> Result<Option<String>, tuf::StoreError> {
         let Over { rest, token } = self.over;
         let now_s = rest.app.now().0 / 1_000_000;
         let trusted = tuf::refresh(&self.store, &self.over, now_s, Limits::default()).await?;
@@ -91,7 +91,7 @@ impl<'r> Device<'r> {
     }
 }
 
-async fn publish(rest: &Rest, token: &str, version: &str) -> String {
+pub(super) async fn publish(rest: &Rest, token: &str, version: &str) -> String {
     let path = format!("/api/v1/models/m/versions/{version}/payload");
     let answer = rest.put(token, &path, model_file()).await;
     assert_eq!(answer.status, 201, "{answer:?}");
