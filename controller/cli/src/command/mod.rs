@@ -66,9 +66,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
     };
     match &cli.command {
         Command::Completion { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Cli::command(), "edgeformer", &mut script);
-            crate::screen::print(&String::from_utf8_lossy(&script));
+            completion(*shell);
             return Ok(Exit::Done);
         }
         Command::Login(args) => return login::login(&cli.connection, args, screen).await,
@@ -126,6 +124,12 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Trust(command) => trust_exchange::run(&context, command).await,
         Command::Completion { .. } | Command::Login(_) | Command::Logout => Ok(Exit::Done),
     }
+}
+
+fn completion(shell: clap_complete::Shell) {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "edgeformer", &mut script);
+    crate::screen::print(&String::from_utf8_lossy(&script));
 }
 
 /// A damaged login must not stop a command that does not need it.
