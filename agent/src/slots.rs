@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use edgeformer_proto::artifact::ArtifactError;
 use edgeformer_proto::ids::VersionId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
@@ -139,16 +140,19 @@ pub enum PayloadError {
         id: String,
     },
     /// A piece does not open or has another hash than the signed index says.
-    #[error("chunk {id} does not verify: {reason}")]
+    #[error("chunk {id} does not verify: {error}")]
     Corrupt {
         /// SHA-256 of the sealed chunk, hex.
         id: String,
         /// What did not match.
-        reason: String,
+        error: ArtifactError,
     },
     /// The data key, the manifest or the index cannot be opened.
     #[error("the version cannot be opened: {0}")]
     Key(String),
+    /// The system gives no thread, or one died.
+    #[error("the version cannot be opened: {0}: restart the agent, or give it more threads")]
+    Thread(String),
     /// Reading failed.
     #[error("{path}: {reason}")]
     Read {

@@ -154,12 +154,17 @@ impl Folder {
         Ok(removed)
     }
 
+    /// See [`FileSystem::blocks`].
+    pub fn blocks(&self) -> bool {
+        self.disk.blocks()
+    }
+
     /// Runs what reads and writes here, away from the threads that must not wait.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JoinError> {
-        match self.disk.blocks() {
+        match self.blocks() {
             true => tokio::task::spawn_blocking(work).await,
             false => Ok(work()),
         }

@@ -79,6 +79,11 @@ impl ChunkStore {
         })
     }
 
+    /// Whether reading may wait for a device.
+    pub fn blocks(&self) -> bool {
+        self.root.blocks()
+    }
+
     /// Reads a chunk. The caller checks the hash.
     pub fn get(&self, id: &ChunkId) -> io::Result<Vec<u8>> {
         let (folder, name) = self.place(id);

@@ -17,7 +17,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use edgeformer_proto::artifact::{ChunkId, ChunkIndex, Digest, Manifest};
+use edgeformer_proto::artifact::{ChunkId, ChunkIndex, Digest, Manifest, PayloadCheck};
 use tokio::sync::RwLock;
 
 use self::chunks::ChunkStore;
@@ -29,7 +29,7 @@ use self::versions::{OpenVersion, Opening, VersionStore};
 use crate::durable::Folder;
 use crate::facts;
 use crate::reconcile::desired::Target;
-use crate::slots::{MemoryNeed, PayloadSource};
+use crate::slots::{MemoryNeed, PayloadError, PayloadSource};
 
 /// Disk that a fetch leaves free: the ledger, logs and telemetry must still be written.
 const DISK_RESERVE_BYTES: u64 = 64 << 20;
@@ -232,7 +232,8 @@ impl Store {
     }
 
     /// Makes what was fetched durable, then looks for what the medium lacks. What it holds wrongly is
-    /// removed at once, all of it, so that one fetch brings it again.
+    /// removed at once, all of it, so that one fetch brings it again. What is there must make the payload
+    /// that the manifest names: opening it later checks each chunk, and not the whole again.
     fn verify_now(&self, target: &Target) -> Result<(), FetchError> {
         let version = self.versions.open(target)?;
         self.folder.sync_all().map_err(|source| self.storage(source))?;
@@ -242,7 +243,7 @@ impl Store {
             self.chunks.remove(id).map_err(|source| self.storage(source))?;
         }
         match damaged.as_slice() {
-            [] => Ok(()),
+            [] => self.verify_payload(version.index),
             [id] => Err(FetchError::Incomplete(format!("chunk {id}"))),
             [id, others @ ..] => {
                 Err(FetchError::Incomplete(format!("chunk {id} and {} others", others.len())))
@@ -265,6 +266,16 @@ impl Store {
     fn known(&self) -> MutexGuard<'_, KnownChunks> {
         // A panic while it was held left a whole entry or none.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn verify_payload(&self, index: ChunkIndex) -> Result<(), FetchError> {
+        let index = Arc::new(index);
+        let payload = SealedPayload::new(Arc::clone(&index), self.chunks.clone());
+        let mut check = PayloadCheck::default();
+        for piece in payload.pieces().map_err(unopened)? {
+            check.next(&piece.map_err(unopened)?);
+        }
+        Ok(check.finish(&index)?)
     }
 
     /// See [`Artifacts::frees`]. The last of `candidates` goes last, so it alone keeps what it shares
@@ -362,6 +373,14 @@ impl Artifacts for Store {
             Ok(freed_bytes) => Collected::Done { freed_bytes },
             Err(error) => Collected::Failed(error),
         }
+    }
+}
+
+/// What the medium was just found to hold does not open.
+fn unopened(error: PayloadError) -> FetchError {
+    match error {
+        PayloadError::Corrupt { error, .. } if !error.is_of_sealed_bytes() => error.into(),
+        other => FetchError::Incomplete(format!("the payload ({other})")),
     }
 }
 

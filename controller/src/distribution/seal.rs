@@ -7,10 +7,10 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use edgeformer_proto::artifact::{
-    ArtifactError, ChunkIndex, ChunkSecret, PieceRanges, SealedChunk, pieces, seal_piece,
+    ArtifactError, ChunkIndex, ChunkSecret, PieceRanges, SealedChunk, Sealer, pieces,
 };
 use edgeformer_proto::ids::TenantId;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -18,8 +18,12 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::objects::{Objects, ObjectsError};
 use super::staging::Staged;
 
-/// Most pieces in work at a time: each holds up to three megabytes.
+/// Most pieces that are sealed at a time: each holds up to three megabytes.
 const MAX_PARALLEL: usize = 8;
+
+/// Most chunks on their way to the store, a megabyte each: a disk makes several durable in one flush, and
+/// a bucket's latency is that of many.
+const MAX_STORING: usize = 16;
 
 /// Why a payload could not be sealed.
 #[derive(Debug, thiserror::Error)]
@@ -64,22 +68,24 @@ pub async fn seal_payload(
     let path = staged.path().to_owned();
     let file =
         File::open(&path).map_err(|source| SealError::Read { path: path.clone(), source })?;
-    let file = Arc::new(file);
+    let work = Arc::new(Work { file, path, secret: secret.clone(), sealers: Mutex::default() });
     let parallel = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_PARALLEL);
 
     let mut sealed = stream::iter(ranges)
         .map(|range| {
-            let (file, path, secret) = (file.clone(), path.clone(), secret.clone());
-            async move {
-                let chunk =
-                    tokio::task::spawn_blocking(move || seal_range(&file, range, &secret, path))
-                        .await??;
-                let id = chunk.entry.id;
-                let new = objects.put_chunk(tenant, id, chunk.sealed.into()).await?;
-                Ok::<_, SealError>((chunk.entry, new))
-            }
+            let work = work.clone();
+            // Begun at once: it goes on while others wait for the store.
+            let chunk = tokio::task::spawn_blocking(move || work.seal(range));
+            async move { chunk.await? }
         })
-        .buffered(parallel);
+        .buffered(parallel)
+        .map(|chunk| async {
+            let chunk = chunk?;
+            let id = chunk.entry.id;
+            let new = objects.put_chunk(tenant, id, chunk.sealed.into()).await?;
+            Ok::<_, SealError>((chunk.entry, new))
+        })
+        .buffered(MAX_STORING);
 
     let (mut entries, mut counted, mut stored_bytes) = (Vec::new(), HashSet::new(), 0);
     while let Some((entry, new)) = sealed.try_next().await? {
@@ -93,15 +99,33 @@ pub async fn seal_payload(
     Ok(SealedPayload { index, stored_bytes })
 }
 
-fn seal_range(
-    file: &File,
-    range: Range<u64>,
-    secret: &ChunkSecret,
+/// What the threads that seal one payload share.
+struct Work {
+    file: File,
     path: PathBuf,
-) -> Result<SealedChunk, SealError> {
-    // A piece has at most one megabyte.
-    let mut piece = vec![0; (range.end - range.start) as usize];
-    file.read_exact_at(&mut piece, range.start)
-        .map_err(|source| SealError::Read { path, source })?;
-    Ok(seal_piece(secret, &piece)?)
+    secret: ChunkSecret,
+    /// Those that no thread uses now, each with room for a piece.
+    sealers: Mutex<Vec<(Sealer, Vec<u8>)>>,
+}
+
+impl Work {
+    fn seal(&self, range: Range<u64>) -> Result<SealedChunk, SealError> {
+        let idle = self.sealers().pop();
+        let (mut sealer, mut piece) = match idle {
+            Some(idle) => idle,
+            None => (Sealer::new(&self.secret)?, Vec::new()),
+        };
+        // A piece has at most one megabyte.
+        piece.resize((range.end - range.start) as usize, 0);
+        self.file
+            .read_exact_at(&mut piece, range.start)
+            .map_err(|source| SealError::Read { path: self.path.clone(), source })?;
+        let chunk = sealer.seal(&piece)?;
+        self.sealers().push((sealer, piece));
+        Ok(chunk)
+    }
+
+    fn sealers(&self) -> MutexGuard<'_, Vec<(Sealer, Vec<u8>)>> {
+        self.sealers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

@@ -13,7 +13,7 @@ use edgeformer_proto::artifact::Digest;
 use futures::{Stream, StreamExt};
 use ring::digest;
 use tempfile::TempPath;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, BufWriter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -28,6 +28,9 @@ const MAX_EXPORTS: usize = 1;
 
 /// An upload that sends nothing for this long is given up, so that its file does not stay.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Bytes of an upload that are written at a time: each write changes threads, and parts are small.
+const WRITE_BYTES: usize = 1 << 20;
 
 /// Names of files in the folder begin with it; leftovers of a crash are known by it.
 const PREFIX: &str = "upload-";
@@ -174,7 +177,8 @@ impl Staging {
         body: impl Stream<Item = Result<Bytes, E>>,
         file: File,
     ) -> Result<(u64, Digest), StagingError> {
-        let mut file = tokio::fs::File::from_std(file);
+        let file = tokio::fs::File::from_std(file);
+        let mut file = BufWriter::with_capacity(WRITE_BYTES, file);
         let mut hash = digest::Context::new(&digest::SHA256);
         let mut received = 0u64;
         let mut body = std::pin::pin!(body);

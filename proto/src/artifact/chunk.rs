@@ -1,10 +1,13 @@
 //! One piece, compressed and sealed, and the way back.
 
+use std::fmt;
+use std::ops::{Deref, Range};
+
 use ring::aead;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{
-    ArtifactError, CHUNK_OVERHEAD_BYTES, ChunkId, ChunkKey, ChunkSecret, Digest, IndexEntry,
+    ArtifactError, CHUNK_OVERHEAD_BYTES, ChunkId, ChunkIndex, ChunkKey, ChunkSecret, IndexEntry,
     PIECE_BYTES,
 };
 
@@ -27,95 +30,171 @@ pub struct SealedChunk {
     pub sealed: Vec<u8>,
 }
 
-/// Seals one piece of 1 to [`PIECE_BYTES`] bytes. Deterministic: equal pieces give equal chunks.
-pub fn seal_piece(secret: &ChunkSecret, piece: &[u8]) -> Result<SealedChunk, ArtifactError> {
-    if piece.is_empty() || piece.len() > PIECE_BYTES {
-        return Err(ArtifactError::PieceLength { bytes: piece.len(), max: PIECE_BYTES });
-    }
-    let mut sealed = encode(piece)?;
-    let key = secret.chunk_key(&sealed);
-    aead_key(&key)
-        .seal_in_place_append_tag(zero_nonce(), aead::Aad::empty(), &mut sealed)
-        .expect("a piece is far below the limit of AES-GCM");
-    let entry = IndexEntry {
-        id: ChunkId::of(&sealed),
-        key,
-        piece_sha256: Digest::of(piece),
-        piece_bytes: piece.len() as u32,
-        chunk_bytes: sealed.len() as u32,
-    };
-    Ok(SealedChunk { entry, sealed })
+/// Seals pieces, one after the other, with what compressing needs kept from one to the next.
+pub struct Sealer {
+    secret: ChunkSecret,
+    compressor: zstd::bulk::Compressor<'static>,
+    packed: Zeroizing<Vec<u8>>,
 }
 
-/// Buffers that opening reuses from chunk to chunk, wiped at the end.
-#[derive(Default)]
-pub(super) struct Scratch {
-    sealed: Zeroizing<Vec<u8>>,
-    plain: Zeroizing<Vec<u8>>,
-}
-
-/// Checks chunk `number` in every way and returns its piece.
-pub(super) fn open_chunk<'a>(
-    number: usize,
-    entry: &IndexEntry,
-    sealed: &[u8],
-    scratch: &'a mut Scratch,
-) -> Result<&'a [u8], ArtifactError> {
-    let expected = entry.chunk_bytes as usize;
-    if sealed.len() != expected {
-        return Err(ArtifactError::ChunkLength { number, found: sealed.len(), expected });
+impl Sealer {
+    /// For the tenant with this secret.
+    pub fn new(secret: &ChunkSecret) -> Result<Self, ArtifactError> {
+        let compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL).map_err(failed)?;
+        Ok(Self { secret: secret.clone(), compressor, packed: Zeroizing::default() })
     }
-    let found = ChunkId::of(sealed);
-    if found != entry.id {
-        return Err(ArtifactError::ChunkHash { number, found, expected: entry.id });
-    }
-    scratch.sealed.clear();
-    scratch.sealed.extend_from_slice(sealed);
-    let opened = aead_key(&entry.key)
-        .open_in_place(zero_nonce(), aead::Aad::empty(), &mut scratch.sealed)
-        .map_err(|_| ArtifactError::ChunkSeal { number })?;
-    let piece = decode(number, entry.piece_bytes as usize, opened, &mut scratch.plain)?;
-    if Digest::of(piece) != entry.piece_sha256 {
-        return Err(ArtifactError::ChunkPlaintext { number, what: "its SHA-256 differs" });
-    }
-    Ok(piece)
-}
 
-/// Codec byte ‖ data, with room for the tag.
-fn encode(piece: &[u8]) -> Result<Vec<u8>, ArtifactError> {
-    let packed = zstd::bulk::compress(piece, ZSTD_LEVEL)
-        .map_err(|e| ArtifactError::Compress(e.to_string()))?;
-    let worth_it = packed.len() * 100 <= piece.len() * (100 - MIN_SAVING_PERCENT);
-    let (codec, data) = if worth_it { (CODEC_ZSTD, &packed[..]) } else { (CODEC_RAW, piece) };
-    let mut bytes = Vec::with_capacity(data.len() + CHUNK_OVERHEAD_BYTES);
-    bytes.push(codec);
-    bytes.extend_from_slice(data);
-    Ok(bytes)
-}
-
-/// The way back. Decompression stops at `piece_bytes`, whatever the frame claims.
-fn decode<'a>(
-    number: usize,
-    piece_bytes: usize,
-    opened: &'a [u8],
-    plain: &'a mut Vec<u8>,
-) -> Result<&'a [u8], ArtifactError> {
-    let wrong = |what| ArtifactError::ChunkPlaintext { number, what };
-    let (&codec, data) = opened.split_first().ok_or(wrong("it is empty"))?;
-    let piece: &[u8] = match codec {
-        CODEC_RAW => data,
-        CODEC_ZSTD => {
-            plain.resize(piece_bytes, 0);
-            let n = zstd::bulk::decompress_to_buffer(data, &mut plain[..])
-                .map_err(|_| wrong("it does not decompress to the length in the index"))?;
-            &plain[..n]
+    /// Seals one piece of 1 to [`PIECE_BYTES`] bytes. Deterministic: equal pieces give equal chunks.
+    pub fn seal(&mut self, piece: &[u8]) -> Result<SealedChunk, ArtifactError> {
+        if piece.is_empty() || piece.len() > PIECE_BYTES {
+            return Err(ArtifactError::PieceLength { bytes: piece.len(), max: PIECE_BYTES });
         }
-        codec => return Err(ArtifactError::ChunkCodec { number, codec }),
-    };
-    if piece.len() != piece_bytes {
-        return Err(wrong("its length differs"));
+        let mut sealed = self.encode(piece)?;
+        let key = self.secret.chunk_key(&sealed);
+        aead_key(&key)
+            .seal_in_place_append_tag(zero_nonce(), aead::Aad::empty(), &mut sealed)
+            .expect("a piece is far below the limit of AES-GCM");
+        let entry = IndexEntry {
+            id: ChunkId::of(&sealed),
+            key,
+            piece_bytes: piece.len() as u32,
+            chunk_bytes: sealed.len() as u32,
+        };
+        Ok(SealedChunk { entry, sealed })
     }
-    Ok(piece)
+
+    /// Codec byte ‖ data, with room for the tag.
+    fn encode(&mut self, piece: &[u8]) -> Result<Vec<u8>, ArtifactError> {
+        // Once, for the longest piece: a buffer that grew would leave what was in it behind.
+        self.packed.clear();
+        self.packed.reserve_exact(zstd::zstd_safe::compress_bound(PIECE_BYTES));
+        self.compressor.compress_to_buffer(piece, &mut *self.packed).map_err(failed)?;
+        let worth_it = self.packed.len() * 100 <= piece.len() * (100 - MIN_SAVING_PERCENT);
+        let (codec, data) =
+            if worth_it { (CODEC_ZSTD, &self.packed[..]) } else { (CODEC_RAW, piece) };
+        let mut bytes = Vec::with_capacity(data.len() + CHUNK_OVERHEAD_BYTES);
+        bytes.push(codec);
+        bytes.extend_from_slice(data);
+        Ok(bytes)
+    }
+}
+
+/// As [`Sealer::seal`], for one piece.
+pub fn seal_piece(secret: &ChunkSecret, piece: &[u8]) -> Result<SealedChunk, ArtifactError> {
+    Sealer::new(secret)?.seal(piece)
+}
+
+fn failed(error: std::io::Error) -> ArtifactError {
+    ArtifactError::Compress(error.to_string())
+}
+
+/// An opened piece, wiped when it is dropped.
+pub struct Piece {
+    buffer: Vec<u8>,
+    /// Where in the buffer it is.
+    range: Range<usize>,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer[self.range.clone()]
+    }
+}
+
+impl Deref for Piece {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.as_ref()
+    }
+}
+
+impl fmt::Debug for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Piece({} bytes)", self.range.len())
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        // As a slice: a vector is wiped byte by byte, which takes as long as opening it.
+        self.buffer.as_mut_slice().zeroize();
+    }
+}
+
+/// Opens single chunks, in any order. What comes out is, bit for bit, what was sealed by who made the
+/// index, which names each chunk by its SHA-256. Whether the pieces are the payload that the manifest
+/// names says [`super::Opener`].
+#[derive(Default)]
+pub struct ChunkOpener {
+    decompressor: Option<zstd::bulk::Decompressor<'static>>,
+}
+
+impl ChunkOpener {
+    /// Opens chunk `number` in place. Nothing is decrypted before the hash was right, and nothing is
+    /// decompressed before the tag was.
+    pub fn open(
+        &mut self,
+        index: &ChunkIndex,
+        number: usize,
+        mut sealed: Vec<u8>,
+    ) -> Result<Piece, ArtifactError> {
+        let entry = index.entry(number)?;
+        let expected = entry.chunk_bytes as usize;
+        if sealed.len() != expected {
+            return Err(ArtifactError::ChunkLength { number, found: sealed.len(), expected });
+        }
+        let found = ChunkId::of(&sealed);
+        if found != entry.id {
+            return Err(ArtifactError::ChunkHash { number, found, expected: entry.id });
+        }
+        let opened = aead_key(&entry.key).open_in_place(
+            zero_nonce(),
+            aead::Aad::empty(),
+            sealed.as_mut_slice(),
+        );
+        let opened_bytes = opened.map_err(|_| ArtifactError::ChunkSeal { number })?.len();
+        let encoded = Piece { buffer: sealed, range: 0..opened_bytes };
+        self.decode(number, entry.piece_bytes as usize, encoded)
+    }
+
+    /// The piece in codec byte ‖ data. Decompression stops at `piece_bytes`, whatever the frame claims.
+    fn decode(
+        &mut self,
+        number: usize,
+        piece_bytes: usize,
+        mut encoded: Piece,
+    ) -> Result<Piece, ArtifactError> {
+        let wrong = |what| ArtifactError::ChunkPlaintext { number, what };
+        let (&codec, data) = encoded.split_first().ok_or(wrong("it is empty"))?;
+        let piece = match codec {
+            CODEC_RAW => {
+                encoded.range.start += 1;
+                encoded
+            }
+            CODEC_ZSTD => self.decompress(piece_bytes, data).map_err(wrong)?,
+            codec => return Err(ArtifactError::ChunkCodec { number, codec }),
+        };
+        if piece.len() != piece_bytes {
+            return Err(wrong("its length differs"));
+        }
+        Ok(piece)
+    }
+
+    fn decompress(&mut self, piece_bytes: usize, data: &[u8]) -> Result<Piece, &'static str> {
+        let decompressor = match &mut self.decompressor {
+            Some(decompressor) => decompressor,
+            none => none.insert(
+                zstd::bulk::Decompressor::new()
+                    .map_err(|_| "there is no memory to decompress it")?,
+            ),
+        };
+        let mut piece = Piece { buffer: vec![0; piece_bytes], range: 0..0 };
+        let length = decompressor
+            .decompress_to_buffer(data, piece.buffer.as_mut_slice())
+            .map_err(|_| "it does not decompress to the length in the index")?;
+        piece.range = 0..length;
+        Ok(piece)
+    }
 }
 
 fn aead_key(key: &ChunkKey) -> aead::LessSafeKey {

@@ -165,6 +165,11 @@ pub enum ArtifactError {
 }
 
 impl ArtifactError {
+    /// Whether a stored chunk is not the one that the index names, so that fetching it again helps.
+    pub fn is_of_sealed_bytes(&self) -> bool {
+        matches!(self, Self::ChunkHash { .. } | Self::ChunkLength { .. })
+    }
+
     /// One word for machines, as in `SlotStatus.reason`.
     pub fn reason(&self) -> &'static str {
         match self {

@@ -5,7 +5,6 @@ use ring::aead;
 use ring::rand::SecureRandom;
 use zeroize::Zeroizing;
 
-use super::chunk::{Scratch, open_chunk};
 use super::{
     ArtifactError, CHUNK_OVERHEAD_BYTES, ChunkId, ChunkKey, DataKey, Digest, Expected, MAX_CHUNKS,
     PIECE_BYTES, random_bytes,
@@ -13,15 +12,21 @@ use super::{
 
 const MAGIC: &[u8; 4] = b"EFIX";
 const SEALED_MAGIC: &[u8; 4] = b"EFSX";
-const FORMAT: u16 = 1;
+/// Written and read.
+const FORMAT: u16 = 2;
+/// Read: it had the SHA-256 of each piece between key and lengths, which the chunk's says already.
+const FORMAT_WITH_PIECE_HASHES: u16 = 1;
+/// Of the frame around an index.
+const SEALED_FORMAT: u16 = 1;
 const HEADER_BYTES: usize = 52;
-const ENTRY_BYTES: usize = 104;
+const ENTRY_BYTES: usize = 72;
+const PIECE_HASH_BYTES: usize = 32;
 const SEALED_HEADER_BYTES: usize = 8 + aead::NONCE_LEN;
 const TAG_BYTES: usize = 16;
 
-/// Longest sealed index, in bytes: that of [`MAX_CHUNKS`] chunks.
+/// Longest sealed index, in bytes: that of [`MAX_CHUNKS`] chunks, in the longest of the formats.
 pub const MAX_SEALED_INDEX_BYTES: usize =
-    SEALED_HEADER_BYTES + HEADER_BYTES + MAX_CHUNKS * ENTRY_BYTES + TAG_BYTES;
+    SEALED_HEADER_BYTES + HEADER_BYTES + MAX_CHUNKS * (ENTRY_BYTES + PIECE_HASH_BYTES) + TAG_BYTES;
 
 /// One chunk of a payload.
 #[derive(Debug, Clone)]
@@ -30,8 +35,6 @@ pub struct IndexEntry {
     pub id: ChunkId,
     /// Opens the chunk.
     pub key: ChunkKey,
-    /// SHA-256 of the piece inside.
-    pub piece_sha256: Digest,
     /// Length of the piece: 1..=[`PIECE_BYTES`].
     pub piece_bytes: u32,
     /// Length of the sealed chunk.
@@ -79,12 +82,10 @@ impl ChunkIndex {
         self.entries.iter().map(|e| u64::from(e.chunk_bytes)).sum()
     }
 
-    /// Opens chunk `number` alone, after every check. For reading in order see [`super::Opener`].
-    pub fn open_chunk(&self, number: usize, sealed: &[u8]) -> Result<Vec<u8>, ArtifactError> {
+    /// The line of chunk `number`.
+    pub(super) fn entry(&self, number: usize) -> Result<&IndexEntry, ArtifactError> {
         let chunks = self.entries.len();
-        let entry =
-            self.entries.get(number).ok_or(ArtifactError::ChunkBeyondEnd { number, chunks })?;
-        open_chunk(number, entry, sealed, &mut Scratch::default()).map(<[u8]>::to_vec)
+        self.entries.get(number).ok_or(ArtifactError::ChunkBeyondEnd { number, chunks })
     }
 
     /// The sealed form, bound to what `subject` names.
@@ -105,7 +106,7 @@ impl ChunkIndex {
             .expect("an index is far below the limit of AES-GCM");
         let mut sealed = Vec::with_capacity(SEALED_HEADER_BYTES + text.len() + TAG_BYTES);
         sealed.extend_from_slice(SEALED_MAGIC);
-        sealed.extend_from_slice(&FORMAT.to_le_bytes());
+        sealed.extend_from_slice(&SEALED_FORMAT.to_le_bytes());
         sealed.extend_from_slice(&[0; 2]);
         sealed.extend_from_slice(&nonce);
         sealed.extend_from_slice(&text);
@@ -121,7 +122,7 @@ impl ChunkIndex {
             return Err(ArtifactError::Index { offset: MAX_SEALED_INDEX_BYTES, what });
         }
         let mut reader = Reader { bytes: sealed, at: 0 };
-        reader.preamble(SEALED_MAGIC)?;
+        reader.preamble(SEALED_MAGIC, &[SEALED_FORMAT])?;
         let nonce = aead::Nonce::assume_unique_for_key(reader.array()?);
         let mut text = Zeroizing::new(reader.rest().to_vec());
         let text = aead_key(key)
@@ -141,7 +142,6 @@ impl ChunkIndex {
         for entry in &self.entries {
             out.extend_from_slice(entry.id.as_bytes());
             out.extend_from_slice(entry.key.expose());
-            out.extend_from_slice(entry.piece_sha256.as_bytes());
             out.extend_from_slice(&entry.piece_bytes.to_le_bytes());
             out.extend_from_slice(&entry.chunk_bytes.to_le_bytes());
         }
@@ -154,14 +154,19 @@ impl ChunkIndex {
 
     fn decode(bytes: &[u8]) -> Result<Self, ArtifactError> {
         let mut reader = Reader { bytes, at: 0 };
-        reader.preamble(MAGIC)?;
+        let format = reader.preamble(MAGIC, &[FORMAT, FORMAT_WITH_PIECE_HASHES])?;
+        let hash_bytes = if format == FORMAT { 0 } else { PIECE_HASH_BYTES };
         let payload_bytes = u64::from_le_bytes(reader.array()?);
         let payload_sha256 = Digest::from(reader.array()?);
         let chunks = u32::from_le_bytes(reader.array()?) as usize;
-        if chunks == 0 || chunks > MAX_CHUNKS || reader.left() != chunks * ENTRY_BYTES {
+        if chunks == 0
+            || chunks > MAX_CHUNKS
+            || reader.left() != chunks * (ENTRY_BYTES + hash_bytes)
+        {
             return Err(reader.wrong("the number of chunks does not fit"));
         }
-        let entries = (0..chunks).map(|_| reader.entry()).collect::<Result<Vec<_>, _>>()?;
+        let entries =
+            (0..chunks).map(|_| reader.entry(hash_bytes)).collect::<Result<Vec<_>, _>>()?;
         let index = Self::new(payload_sha256, entries)?;
         if index.payload_bytes != payload_bytes {
             return Err(reader.wrong("the pieces do not add up to the payload"));
@@ -200,25 +205,31 @@ impl<'a> Reader<'a> {
         Ok(*array)
     }
 
-    fn preamble(&mut self, magic: &[u8; 4]) -> Result<(), ArtifactError> {
+    /// Reads magic and format, and returns the format.
+    fn preamble(&mut self, magic: &[u8; 4], formats: &[u16]) -> Result<u16, ArtifactError> {
         if self.array::<4>()? != *magic {
             return Err(ArtifactError::Index { offset: 0, what: "the magic is wrong" });
         }
-        let what = "its format is not 1: update this program";
-        if u16::from_le_bytes(self.array()?) != FORMAT {
+        let what = "its format is newer than this program: update it";
+        let format = u16::from_le_bytes(self.array()?);
+        if !formats.contains(&format) {
             return Err(ArtifactError::Index { offset: 4, what });
         }
         if self.array::<2>()? != [0; 2] {
             return Err(ArtifactError::Index { offset: 6, what: "reserved bytes are not zero" });
         }
-        Ok(())
+        Ok(format)
     }
 
-    fn entry(&mut self) -> Result<IndexEntry, ArtifactError> {
+    /// One line; `hash_bytes` of it say nothing that is read.
+    fn entry(&mut self, hash_bytes: usize) -> Result<IndexEntry, ArtifactError> {
+        let id = ChunkId::from(self.array()?);
+        let key = ChunkKey::from(self.array()?);
+        // The caller compared the length with the number of lines.
+        self.at += hash_bytes;
         let entry = IndexEntry {
-            id: ChunkId::from(self.array()?),
-            key: ChunkKey::from(self.array()?),
-            piece_sha256: Digest::from(self.array()?),
+            id,
+            key,
             piece_bytes: u32::from_le_bytes(self.array()?),
             chunk_bytes: u32::from_le_bytes(self.array()?),
         };

@@ -28,19 +28,20 @@
 //! ```text
 //! offset size
 //!      0    4  magic "EFIX"
-//!      4    2  format, 1
+//!      4    2  format, 2
 //!      6    2  zero
 //!      8    8  payload size in bytes
 //!     16   32  SHA-256 of the payload
 //!     48    4  number of chunks n, at most MAX_CHUNKS
-//!     52 104n  entries, in payload order:
+//!     52  72n  entries, in payload order:
 //!          32  chunk id
 //!          32  chunk key
-//!          32  SHA-256 of the piece
 //!           4  bytes of the piece, 1..=PIECE_BYTES
 //!           4  bytes of the chunk, tag included, at most the piece's + CHUNK_OVERHEAD_BYTES
 //! ```
-//! Nothing follows, and the pieces add up to the payload.
+//! Nothing follows, and the pieces add up to the payload. Format 1, which is read and not written, has
+//! 32 bytes more in each entry, after the key: the SHA-256 of the piece. A chunk's own hash, its tag and
+//! the hash of the payload leave nothing for it to say.
 //!
 //! # Sealed index
 //! ```text
@@ -74,7 +75,7 @@ mod pieces;
 mod release_key;
 mod secrets;
 
-pub use chunk::{SealedChunk, seal_piece};
+pub use chunk::{ChunkOpener, Piece, SealedChunk, Sealer, seal_piece};
 pub use envelope::{MAX_ENVELOPE_BYTES, MAX_SIGNATURES};
 pub(crate) use envelope::{sign as sign_envelope, verify_exact as verify_exact_envelope};
 pub use error::ArtifactError;
@@ -83,7 +84,7 @@ pub use manifest::{
     Details, Expected, IndexRef, MANIFEST_TYPE, MEDIA_TYPE_GGUF, Manifest, Memory, ModelName,
     ModelNameError, PayloadRef,
 };
-pub use open::Opener;
+pub use open::{Opener, PayloadCheck};
 pub use pieces::{PieceRanges, pieces};
 pub use release_key::{ReleaseKey, ReleaseKeyError, ReleasePublic};
 pub use secrets::{ChunkId, ChunkKey, ChunkSecret, DataKey, Digest, random_bytes};

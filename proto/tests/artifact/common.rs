@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use edgeformer_proto::artifact::{
-    ArtifactError, ChunkId, ChunkIndex, ChunkSecret, DataKey, Details, Digest, Expected, IndexRef,
-    Manifest, Memory, Opener, PayloadRef, ReleaseKey, pieces, seal_piece,
+    ArtifactError, ChunkId, ChunkIndex, ChunkOpener, ChunkSecret, DataKey, Details, Digest,
+    Expected, IndexRef, Manifest, Memory, Opener, PayloadRef, Piece, ReleaseKey, pieces,
+    seal_piece,
 };
 use edgeformer_proto::ids::{TenantId, VersionId};
 use ring::rand::SystemRandom;
@@ -74,6 +75,15 @@ pub fn manifest(subject: &Expected, index: &ChunkIndex, sealed_index: &[u8]) -> 
     )
 }
 
+/// One chunk alone.
+pub fn open_chunk(
+    index: &ChunkIndex,
+    number: usize,
+    sealed: &[u8],
+) -> Result<Piece, ArtifactError> {
+    ChunkOpener::default().open(index, number, sealed.to_vec())
+}
+
 /// What a device does, given the pin of its desired state.
 pub fn open(
     published: &Published,
@@ -85,7 +95,7 @@ pub fn open(
     let mut opener = Opener::new(&index);
     let mut payload = Vec::new();
     while let Some(entry) = opener.wanted() {
-        payload.extend_from_slice(opener.open(&published.chunks[&entry.id])?);
+        payload.extend_from_slice(&opener.open(&published.chunks[&entry.id])?);
     }
     opener.finish()?;
     Ok(payload)

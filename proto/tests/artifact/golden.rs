@@ -4,7 +4,7 @@
 //! The vectors were made with pyca/cryptography from the format's description alone, except for the
 //! zstd frame, which is libzstd's.
 
-use crate::common::{data_key, manifest, release_key, subject};
+use crate::common::{data_key, manifest, open_chunk, release_key, subject};
 use data_encoding::HEXLOWER;
 use edgeformer_proto::artifact::{ChunkIndex, ChunkSecret, Digest, Manifest, seal_piece};
 
@@ -21,6 +21,16 @@ const ZSTD_ID: &str = "4340b581125913ee33beda9b34526f9ce3a33ac74515790e8d123e08a
 /// `Edge` and `Former` as two pieces, the index sealed under 44…44 with the nonce 00 01 … 0b, for
 /// tenant 01…01, model smollm2, version id 02…02.
 const SEALED_INDEX: &str = concat!(
+    "4546535801000000000102030405060708090a0b8e5e3180ba5c176a7d8d84a71aff0be2d549d3569ffdf0b1",
+    "1dadc716f0fe01cf7ae2ffdc288b75ef3e51c686c041d3301a6e1c84c05fdbee8cbd8e9ff0fd3cb8784c34de",
+    "7524685cf95cfe82cd4222363ab4e30ececf7ec6beed1c1ef4d6fc0afa6396850371dbdcc39f16782d5ea2fb",
+    "81cb0cfdbdbe98bc99926ffbbc22e47abcbe06756ac7bc45bea17efb113f8b3fe7fe00316dd14dd2e9833c81",
+    "2ff9848516044d8c533d50613a9712cb1334a38720c362c8872a3cace9065e5f90019037fc1e4302321ff268",
+    "597effdf594e13d096824936",
+);
+
+/// The same in format 1, which is read and not written any more.
+const SEALED_INDEX_1: &str = concat!(
     "4546535801000000000102030405060708090a0b8e5e3180b95c176a7d8d84a71aff0be2d549d3569ffdf0b1",
     "1dadc716f0fe01cf7ae2ffdc288b75ef3e51c686c041d3301a6e1c84c05fdbee8cbd8e9ff0fd3cb8784c34de",
     "7524685cf95cfe82cd4222363ab4e30ececf7ec6beed1c1ef4d6fc0afa6396850371dbdcc39f16782d5ea2fb",
@@ -63,19 +73,25 @@ fn a_compressed_chunk_has_these_bytes_and_opens() {
     assert_eq!(HEXLOWER.encode(&chunk.sealed), ZSTD_SEALED);
     assert_eq!(chunk.entry.id.to_string(), ZSTD_ID);
     let index = ChunkIndex::new(Digest::of(&[0; 4096]), vec![chunk.entry]).unwrap();
-    assert_eq!(index.open_chunk(0, &unhex(ZSTD_SEALED)).unwrap(), [0; 4096]);
+    assert_eq!(*open_chunk(&index, 0, &unhex(ZSTD_SEALED)).unwrap(), [0; 4096]);
 }
 
 #[test]
 fn a_stored_index_opens_to_what_was_sealed() {
-    let index = ChunkIndex::open(&data_key(), &subject(1, 2), &unhex(SEALED_INDEX)).unwrap();
+    for sealed in [SEALED_INDEX, SEALED_INDEX_1] {
+        let index = ChunkIndex::open(&data_key(), &subject(1, 2), &unhex(sealed)).unwrap();
+        check_index(&index);
+    }
+}
+
+fn check_index(index: &ChunkIndex) {
     assert_eq!(index.payload_bytes(), 10);
     assert_eq!(index.payload_sha256(), Digest::of(b"EdgeFormer"));
     let pieces: [&[u8]; 2] = [b"Edge", b"Former"];
     assert_eq!(index.entries().len(), pieces.len());
     for (number, piece) in pieces.into_iter().enumerate() {
         let sealed = seal_piece(&secret(), piece).unwrap().sealed;
-        assert_eq!(index.open_chunk(number, &sealed).unwrap(), piece);
+        assert_eq!(*open_chunk(index, number, &sealed).unwrap(), *piece);
     }
 }
 

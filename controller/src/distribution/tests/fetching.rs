@@ -97,7 +97,7 @@ async fn a_device_opens_exactly_what_was_published() {
     let mut opener = Opener::new(&index);
     let mut opened = Vec::new();
     while let Some(entry) = opener.wanted() {
-        opened.extend_from_slice(opener.open(&chunks[entry.id.as_bytes().as_slice()]).unwrap());
+        opened.extend_from_slice(&opener.open(&chunks[entry.id.as_bytes().as_slice()]).unwrap());
     }
     opener.finish().unwrap();
     assert!(opened == file, "the opened payload differs");
