@@ -4,6 +4,7 @@
 //! bench that cannot run its reference fails instead of printing half.
 
 mod access;
+mod distribution;
 mod engine;
 mod report;
 
@@ -29,13 +30,20 @@ enum Effort {
     Full,
 }
 
-const BENCHES: [Bench; 2] = [ACCESS, ENGINE];
+const BENCHES: [Bench; 3] = [ACCESS, DISTRIBUTION, ENGINE];
 
 const ACCESS: Bench = Bench {
     name: "access",
     about: "pages, audited writes and the audit log against bare axum and sqlx",
     takes: ("6 min", "4 min"),
     run: access::run,
+};
+
+const DISTRIBUTION: Bench = Bench {
+    name: "distribution",
+    about: "publish, open, a second version and memory against zstd, AES-GCM, SHA-256 and xdelta3",
+    takes: ("15 min", "7 min"),
+    run: distribution::run,
 };
 
 const ENGINE: Bench = Bench {
@@ -57,8 +65,8 @@ pub fn command(words: &[&str]) -> Result<()> {
     match parse(words)? {
         Request::List => {
             for bench in &BENCHES {
-                println!("{:<10} {}", bench.name, bench.about);
-                println!("{:<10} takes {}, {} with --quick", "", bench.takes.0, bench.takes.1);
+                println!("{:<12} {}", bench.name, bench.about);
+                println!("{:<12} takes {}, {} with --quick", "", bench.takes.0, bench.takes.1);
             }
             Ok(())
         }

@@ -46,6 +46,19 @@ impl Row {
         }
     }
 
+    /// As [`Row::from_pairs`], of a quantity of which less is better. A bar of 0 means that there is none.
+    pub(super) fn from_costs(
+        bench: &'static str,
+        case: String,
+        unit: &'static str,
+        bar: f64,
+        pairs: &[(f64, f64)],
+        note: String,
+    ) -> Self {
+        let ratios = pairs.iter().map(|(ours, reference)| reference / ours).collect();
+        Self { ratio: median(ratios), ..Self::from_pairs(bench, case, unit, bar, pairs, note) }
+    }
+
     fn met(&self) -> bool {
         self.ratio >= self.bar
     }
@@ -69,18 +82,13 @@ pub(super) fn table(rows: &[Row]) -> String {
         "case", "ours", "reference", "unit", "ratio", "bar", "met", "pairs"
     );
     for row in rows {
-        let met = if row.met() { "yes" } else { "no" };
+        let (bar, met) = match row.bar {
+            0.0 => ("-".to_owned(), "-"),
+            bar => (format!("{bar:.2}"), if row.met() { "yes" } else { "no" }),
+        };
         text.push_str(&format!(
-            "{:<34} {:>9.1} {:>9.1} {:<9} {:>6.2} {:>5.2} {:<4} {:>5}  {}\n",
-            row.case,
-            row.ours,
-            row.reference,
-            row.unit,
-            row.ratio,
-            row.bar,
-            met,
-            row.pairs,
-            row.note
+            "{:<34} {:>9.1} {:>9.1} {:<9} {:>6.2} {:>5} {:<4} {:>5}  {}\n",
+            row.case, row.ours, row.reference, row.unit, row.ratio, bar, met, row.pairs, row.note
         ));
     }
     text
@@ -114,6 +122,14 @@ mod tests {
         assert!((disturbed.ours - 80.0).abs() < 1e-9);
         assert!(disturbed.met());
         assert!(!row(&[(9.0, 10.0)]).met());
+    }
+
+    #[test]
+    fn of_costs_less_is_better_and_no_bar_is_no_verdict() {
+        let row =
+            |bar| Row::from_costs("d", "size".into(), "MB", bar, &[(5.0, 8.0)], String::new());
+        assert!((row(1.0).ratio - 1.6).abs() < 1e-9 && row(1.0).met() && !row(2.0).met());
+        assert!(table(&[row(0.0)]).contains("1.60     - -"), "{}", table(&[row(0.0)]));
     }
 
     #[test]

@@ -51,6 +51,16 @@ pub(super) fn swtpm() -> Result<PathBuf> {
     on_path("swtpm").context("package swtpm is installed but its program is nowhere to be found")
 }
 
+/// What makes patches between two files: the bench of distribution compares with them.
+pub fn delta_tools() -> Result<()> {
+    for program in ["xdelta3", "zstd"] {
+        if on_path(program).is_none() {
+            install(program)?;
+        }
+    }
+    Ok(())
+}
+
 fn is_whole(bin: &Path) -> bool {
     ["initdb", "postgres", "pg_isready", "psql"].iter().all(|name| bin.join(name).is_file())
 }

@@ -15,7 +15,9 @@ use anyhow::{Context, Result};
 use crate::paths::cache_dir;
 use crate::progress::waiting;
 
+pub use debian::delta_tools;
 pub use deny::cargo_deny;
+pub(crate) use model::sha256_file;
 pub use model::{MODEL_BYTES, MODEL_SHA256, model};
 pub use python::{pip_install, python};
 

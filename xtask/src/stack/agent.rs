@@ -171,6 +171,11 @@ impl Agent {
         shell::output(&mut command)
     }
 
+    /// Id of its process; none if it does not run.
+    pub fn id(&self) -> Option<i32> {
+        self.process.as_ref().map(Process::id)
+    }
+
     /// Process ids of its workers.
     pub fn workers(&self) -> Vec<i32> {
         self.process.as_ref().map(|process| children_of(process.id())).unwrap_or_default()
