@@ -3,8 +3,8 @@
 CREATE TABLE past_cas (
     tenant_id     TEXT   NOT NULL,
     id            TEXT   NOT NULL,           -- SHA-256 of the certificate, hexadecimal
-    cert_der      BYTEA  NOT NULL,
-    cross_der     BYTEA  NOT NULL,           -- of a root: its certificate for the root after it; or empty
+    cert_der      BYTEA   NOT NULL,
+    cross_der     BYTEA   NOT NULL,           -- of a root: its certificate for the root after it; or empty
     replaced_at_us BIGINT NOT NULL,
     retired_at_us BIGINT,                    -- NULL: what it signed still counts
     PRIMARY KEY (tenant_id, id)

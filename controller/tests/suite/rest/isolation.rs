@@ -75,36 +75,33 @@ pub(super) async fn one_of_everything(rest: &Rest, tenant: &str, admin: &str) ->
     let user = rest.post(admin, "/api/v1/users", body).await.text("id");
     let body = json!({"name": "secret-group", "roles": ["viewer"]});
     let group = rest.post(admin, "/api/v1/groups", body.clone()).await.text("id");
-    let path = format!("/api/v1/groups/{group}/members/{user}");
-    assert_eq!(rest.send(Method::PUT, &path, &headers, None).await.status, 204);
+    let member = format!("/api/v1/groups/{group}/members/{user}");
+    assert_eq!(rest.send(Method::PUT, &member, &headers, None).await.status, 204);
     let account = rest.post(admin, "/api/v1/service-accounts", body).await.text("id");
     let other = self::device(rest, tenant, "held").await;
-    let asked = rest.post(admin, &format!("/api/v1/devices/{other}/revoke"), json!({})).await;
-    let approval = asked.text("approval_id");
+    let path = format!("/api/v1/devices/{other}/revoke");
+    let approval = rest.post(admin, &path, json!({})).await.text("approval_id");
     let key = SignerKey::from_seed("secret-witness", KeyKind::Cosignature, &[7; 32]).unwrap();
     let body = json!({"url": "https://secret.example", "key": key.verifier().to_string()});
     let witness = rest.post(admin, "/api/v1/audit/witnesses", body).await.text("id");
     let body = json!({"name": "secret-sso", "issuer": "https://id.invalid", "client_id": "fleet"});
     let provider = rest.post(admin, "/api/v1/identity-providers", body).await.text("id");
-    let hook = json!({"url": "https://secret.example"});
-    let body = json!({"name": "secret-sink", "format": "jsonl", "webhook": hook});
+    let body = json!({"name": "secret-sink", "format": "jsonl",
+        "webhook": {"url": "https://secret.example"}});
     let sink = rest.post(admin, "/api/v1/audit/sinks", body).await.text("id");
-    let body = json!({
-        "issuer": "https://id.invalid", "audience": "fleet", "conditions": {"sub": "secret-sub"},
-    });
+    let conditions = json!({"sub": "secret-sub"});
+    let body =
+        json!({"issuer": "https://id.invalid", "audience": "fleet", "conditions": conditions});
     let path = format!("/api/v1/service-accounts/{account}/trust");
     let rule = rest.post(admin, &path, body).await.text("id");
-    let resource = json!({"userName": "secret-person"});
-    let person = rest.post(admin, "/api/v1/scim/v2/Users", resource).await.text("id");
+    let person = json!({"userName": "secret-person"});
+    let person = rest.post(admin, "/api/v1/scim/v2/Users", person).await.text("id");
     let resource = json!({"displayName": "secret-people", "members": [{"value": person}]});
     let people = rest.post(admin, "/api/v1/scim/v2/Groups", resource).await.text("id");
-    let request = asking(rest, tenant, "secret-asker").await;
     let body = json!({"name": "secret-maker", "certificate": rcgen_ca()});
     let claim_ca = rest.post(admin, "/api/v1/claim-cas", body).await.text("id");
-    let answer = rest.post(admin, "/api/v1/ca/rotate", json!({})).await;
-    let ca = answer.body["items"][1]["id"].as_str().unwrap().to_owned();
     Things {
-        ca,
+        ca: next_ca(rest, admin).await,
         token,
         enrolment_token,
         device,
@@ -119,9 +116,15 @@ pub(super) async fn one_of_everything(rest: &Rest, tenant: &str, admin: &str) ->
         provider,
         sink,
         rule,
-        request,
+        request: asking(rest, tenant, "secret-asker").await,
         claim_ca,
     }
+}
+
+/// The id of the CA that takes the place of the tenant's first one.
+async fn next_ca(rest: &Rest, admin: &str) -> String {
+    let answer = rest.post(admin, "/api/v1/ca/rotate", json!({})).await;
+    answer.body["items"][1]["id"].as_str().unwrap().to_owned()
 }
 
 /// A manufacturer's CA, in PEM.
