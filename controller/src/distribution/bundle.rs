@@ -56,9 +56,9 @@ pub async fn export(
     version: &str,
     devices: &[DeviceId],
 ) -> Result<Export, AppError> {
-    let devices = distinct(devices)?;
     let place = app.quota().bundles.enter(Key::Tenant(scope.tenant())).await?;
     let version = catalogue::version(app, scope, name, version).await?;
+    let devices = distinct(devices)?;
     let sealed_index = app.objects.index(&version.sealed_index_key).await.map_err(unreadable)?;
     let named = format!("{}@{}", version.model, version.version);
     let resource = Resource::new("version", version.id).named(named);
