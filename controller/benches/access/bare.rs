@@ -43,6 +43,11 @@ struct Device {
     id: String,
     name: String,
     state: String,
+    state_reason: String,
+    state_since: Option<String>,
+    decommission: Option<Value>,
+    replaces: Option<String>,
+    replaced_by: Option<String>,
     labels: BTreeMap<String, String>,
     facts: Value,
     online: bool,
@@ -69,7 +74,8 @@ fn failed(error: impl std::fmt::Display) -> StatusCode {
 async fn page(Extract(state): Extract<State>) -> Result<Json<Page>, StatusCode> {
     let sql = "SELECT d.id, d.name, d.state, d.labels, d.facts, d.cert_expires_at_us, \
         d.desired_epoch, d.desired_counter, d.accepted_epoch, d.accepted_counter, d.revision, \
-        d.created_at_us, p.last_seen_at_us FROM devices d \
+        d.created_at_us, d.state_reason, d.state_since_us, d.erase_until_us, d.erased, d.replaces, \
+        d.replaced_by, p.last_seen_at_us FROM devices d \
         LEFT JOIN device_presence p ON p.tenant_id = d.tenant_id AND p.device_id = d.id \
         WHERE d.tenant_id = $1 AND d.id > $2 ORDER BY d.id LIMIT $3";
     let rows = sqlx::query(sql)
@@ -101,6 +107,11 @@ async fn page(Extract(state): Extract<State>) -> Result<Json<Page>, StatusCode> 
             id: text("id"),
             name: text("name"),
             state: text("state"),
+            state_reason: text("state_reason"),
+            state_since: Some(number("state_since_us")).filter(|at| *at != 0).map(time),
+            decommission: Some(text("erased")).filter(|text| !text.is_empty()).map(Value::String),
+            replaces: Some(text("replaces")).filter(|id| !id.is_empty()),
+            replaced_by: Some(text("replaced_by")).filter(|id| !id.is_empty()),
             labels: serde_json::from_str(&text("labels")).map_err(failed)?,
             facts: serde_json::from_str(&text("facts")).map_err(failed)?,
             online: false,
