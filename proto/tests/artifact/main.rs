@@ -4,4 +4,6 @@
 mod common;
 mod golden;
 mod properties;
+#[path = "../support/random.rs"]
+mod random;
 mod tamper;

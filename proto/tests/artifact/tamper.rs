@@ -2,6 +2,7 @@
 //! signed and sealed for something else. None is accepted and none is a panic.
 
 use crate::common::{Published, data_key, manifest, open, publish, release_key, subject};
+use crate::random::Random;
 use edgeformer_proto::artifact::{
     ArtifactError, ChunkIndex, ChunkKey, ChunkOpener, ChunkSecret, DataKey, Digest, Expected,
     IndexEntry, MANIFEST_TYPE, Manifest, Opener, seal_piece,
@@ -14,22 +15,7 @@ const INPUTS: u64 = 1_000;
 const PAYLOAD: &[u8] = b"a first piece, a second one that is longer, and a third";
 const CUTS: [u64; 2] = [14, 43];
 
-/// SplitMix64: the same inputs for the same seed.
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
     /// Something near to the subject that is not the subject.
     fn other_subject(&mut self) -> Expected {
         let mut other = subject(1, 2);

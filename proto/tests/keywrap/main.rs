@@ -1,6 +1,9 @@
 //! Wrapped data keys: what was not wrapped for exactly this device, version and generation does not
 //! open, and another implementation of HPKE reads what we write and writes what we read.
 
+#[path = "../support/random.rs"]
+mod random;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
@@ -14,6 +17,7 @@ use edgeformer_proto::keywrap::{
     CIPHERTEXT_BYTES, ENCAPSULATED_BYTES, HpkePrivate, KeyAgreement, KeyContext, KeyWrapError,
     STORED_BYTES, WrappedKey, unwrap, wrap,
 };
+use random::Random;
 
 const INPUTS: u64 = 1_000;
 const GENERATION: Generation = Generation { epoch: 3, counter: 41 };
@@ -31,22 +35,7 @@ fn wrapped_for(device: &HpkePrivate) -> WrappedKey {
     wrap(&device.public(), &DataKey::from(KEY), &context(), GENERATION).unwrap()
 }
 
-/// SplitMix64: the same inputs for the same seed.
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
     /// `id` with one bit of its 16 bytes flipped.
     fn near(&mut self, id: &[u8; 16]) -> [u8; 16] {
         let mut other = *id;

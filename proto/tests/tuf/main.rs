@@ -4,6 +4,8 @@
 
 mod delegations;
 mod properties;
+#[path = "../support/random.rs"]
+mod random;
 mod repo;
 mod rotation;
 mod schedules;

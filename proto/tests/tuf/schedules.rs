@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use edgeformer_proto::tuf::client::{LookUp, Refresh, Trusted, stored_name};
 use edgeformer_proto::tuf::{Change, Limits, Next, Progress, Request, Role, Source, TufError};
 
+use crate::random::Random;
 use crate::repo::{NOW_S, Repo};
-use crate::tamper::Random;
 
 const RUNS: usize = 1_500;
 const PATH: &str = "models/a";

@@ -7,27 +7,11 @@ use edgeformer_proto::tuf::{
     Json, KeyKind, Role, Root, Signed, Snapshot, Targets, Timestamp, TopLevel,
 };
 
+use crate::random::Random;
 use crate::repo::{Device, MAX_BYTES, NOW_S, Repo, new_key};
 
 const INPUTS: usize = 1_000;
 const ROLES: [&str; 5] = ["root", "timestamp", "snapshot", "targets", "models"];
-
-/// SplitMix64: the same inputs for the same seed.
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-}
 
 /// Version that the device has, and the one that it is told of.
 const SEEN: u64 = 20;
