@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
 use crate::app::{App, AuditLimits, Nudges, Parts};
+use crate::authorities::RootsError;
 use crate::clock::SystemClock;
 use crate::config::DataDir;
 use crate::device_listener::tls;
@@ -48,9 +49,6 @@ pub enum ServeError {
     /// The key file.
     #[error(transparent)]
     Vault(#[from] VaultError),
-    /// There is no installation.
-    #[error("the database holds no installation: run `edgeformer-controller init` first")]
-    NoInstallation,
     /// The object store.
     #[error(transparent)]
     Objects(#[from] ObjectsError),
@@ -59,7 +57,7 @@ pub enum ServeError {
     Staging(#[from] StagingError),
     /// The installation's roots.
     #[error(transparent)]
-    Roots(#[from] authorities::RootsError),
+    Roots(#[from] RootsError),
     /// The server's certificate and key.
     #[error(transparent)]
     Identity(#[from] ServerIdentityError),
@@ -129,7 +127,7 @@ pub async fn open(
     store.check_schema().await?;
     store.check_wall().await?;
     let mut read = store.read(&InstallationScope::system("serve")).await?;
-    let row = installation::get(&mut read).await?.ok_or(ServeError::NoInstallation)?;
+    let row = installation::get(&mut read).await?.ok_or(RootsError::NoInstallation)?;
     drop(read);
     vault.unwrap(SecretKind::RootCaKey, ROOT_KEY_ID, &row.wrapped_root_key)?;
     let app = App::new(Parts {
