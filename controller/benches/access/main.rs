@@ -13,9 +13,8 @@ use edgeformer_controller::clock::{Clock, SystemClock};
 use edgeformer_controller::config::DataDir;
 use edgeformer_controller::init::{NewInstallation, init};
 use edgeformer_controller::outbound::OutboundRules;
-use edgeformer_controller::scope::{InstallationScope, TenantScope};
+use edgeformer_controller::scope::InstallationScope;
 use edgeformer_controller::serve;
-use edgeformer_proto::ids::TenantId;
 use serde_json::{Value, json};
 use sqlx::AnyPool;
 use sqlx::any::AnyPoolOptions;
@@ -64,7 +63,6 @@ fn settings() -> Settings {
 /// An installation with one tenant, its devices, and both servers.
 struct Site {
     app: App,
-    tenant: TenantId,
     token: String,
     ours: String,
     reference: String,
@@ -95,7 +93,7 @@ impl Site {
         let ours = listen(api::router(app.clone())).await;
         let reference = listen(bare::router(state)).await;
         let token = token.reveal().to_owned();
-        Self { app, tenant: tenant.id, token, ours, reference, _folder: folder }
+        Self { app, token, ours, reference, _folder: folder }
     }
 }
 
@@ -227,7 +225,7 @@ fn main() {
         match settings.what.as_str() {
             "page" => page(&site, &settings).await,
             "write" => writes(&site, &settings).await,
-            "log" => log::run(&site.app, &TenantScope::system(site.tenant, "bench")).await,
+            "log" => log::run(&site.app).await,
             other => panic!("--what is page, write or log, not {other:?}"),
         }
         site.app.store.close().await;

@@ -2,19 +2,18 @@
 //! tables, in turn, on SQLite and on PostgreSQL; and how an append and a proof grow with the log.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::Effort;
+use super::program::{self, number};
 use super::report::Row;
-use crate::paths::repo_root;
 use crate::progress::waiting;
 use crate::setup::{self, Needs};
-use crate::shell;
 use crate::stack::Postgres;
 
+const BENCH: &str = "access";
 /// Ratios that count as good enough: the price of two walls and a policy engine on a page, and of a
 /// record that is sealed, sequenced and signed on a write.
 const PAGE_SQLITE: f64 = 0.8;
@@ -27,10 +26,7 @@ pub(super) fn run(effort: Effort) -> Result<Vec<Row>> {
     let tools = setup::run(Needs::Tests)?;
     let bin = tools.postgres_bin.context("setup found no PostgreSQL")?;
     println!("building the bench with optimisation");
-    let mut build = Command::new("cargo");
-    build.current_dir(repo_root()).args(["bench", "--locked", "--no-run"]);
-    build.args(["-p", "edgeformer-controller", "--bench", "access"]);
-    shell::run_shown(&mut build)?;
+    program::build(BENCH)?;
     let (pairs, turn_ms) = match effort {
         Effort::Quick => ("5", "700"),
         Effort::Full => ("7", "2000"),
@@ -57,20 +53,8 @@ pub(super) fn run(effort: Effort) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// The lines that a run of the bench prints.
 fn measure(arguments: &[&str]) -> Result<Vec<Value>> {
-    let mut bench = Command::new("cargo");
-    bench.current_dir(repo_root()).args(["bench", "--quiet", "--locked"]);
-    bench.args(["-p", "edgeformer-controller", "--bench", "access", "--"]).args(arguments);
-    let text = shell::output(&mut bench)?;
-    let lines = text.lines().filter(|line| line.starts_with('{'));
-    lines
-        .map(|line| serde_json::from_str(line).with_context(|| format!("no JSON: {line}")))
-        .collect()
-}
-
-fn number(value: &Value, name: &str) -> Result<f64> {
-    value[name].as_f64().with_context(|| format!("the bench gave no {name}: {value}"))
+    program::measure(&mut program::run(BENCH, arguments))
 }
 
 /// One row per case.

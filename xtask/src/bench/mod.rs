@@ -6,6 +6,7 @@
 mod access;
 mod distribution;
 mod engine;
+mod program;
 mod report;
 
 use std::path::PathBuf;
