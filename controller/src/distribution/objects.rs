@@ -17,6 +17,10 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use self::local::{Batches, Local};
+
+mod local;
+
 /// Why an object could not be stored or read.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectsError {
@@ -56,12 +60,59 @@ pub enum ObjectsError {
 
 /// The objects of an installation. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Objects(Arc<dyn ObjectStore>);
+pub struct Objects {
+    store: Arc<dyn ObjectStore>,
+    /// The folder that `store` is, if it is one.
+    local: Option<Local>,
+}
+
+/// Stores the chunks of one publication, any number at a time. They may be relied on when
+/// [`ChunkWriter::finish`] returned, and not before.
+#[derive(Debug)]
+pub struct ChunkWriter {
+    objects: Objects,
+    tenant: TenantId,
+    batches: Option<Arc<Batches>>,
+}
+
+impl ChunkWriter {
+    /// Stores a chunk unless it is there. True if it was not.
+    pub async fn put(&self, id: ChunkId, sealed: Bytes) -> Result<bool, ObjectsError> {
+        let key = chunk_key(self.tenant, id);
+        let Some(batches) = self.batches.clone() else {
+            return self.objects.put_missing(key, sealed).await;
+        };
+        let name = key.to_string();
+        in_folder(key, move || batches.put(&name, &sealed)).await
+    }
+
+    /// Waits until all of them are durable.
+    pub async fn finish(self) -> Result<(), ObjectsError> {
+        let Some(batches) = self.batches else { return Ok(()) };
+        let key = Path::from(format!("tenants/{}/chunks", self.tenant));
+        in_folder(key, move || batches.finish()).await
+    }
+}
+
+/// Does what waits for a disk, about this key.
+async fn in_folder<T: Send + 'static>(
+    key: Path,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, ObjectsError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|stopped| Err(io::Error::other(stopped))).map_err(|error| {
+        if is_full_disk(&error) {
+            return ObjectsError::Full;
+        }
+        let source = object_store::Error::Generic { store: "local", source: Box::new(error) };
+        ObjectsError::Store { doing: "write", key, source }
+    })
+}
 
 impl Objects {
-    /// In this store.
+    /// In this store, which makes an object durable before it says that it is there.
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self(store)
+        Self { store, local: None }
     }
 
     /// In a local folder, made if it is not there. What was stored survives a power cut.
@@ -70,18 +121,18 @@ impl Objects {
         std::fs::create_dir_all(folder).map_err(fails)?;
         let store = LocalFileSystem::new_with_prefix(folder)
             .map_err(|error| fails(io::Error::other(error)))?;
-        Ok(Self::new(Arc::new(store.with_fsync(true))))
+        let local = Some(Local::open(folder).map_err(fails)?);
+        Ok(Self { store: Arc::new(store.with_fsync(true)), local })
     }
 
-    /// Stores a chunk unless it is there. True if it was not.
-    pub async fn put_chunk(
-        &self,
-        tenant: TenantId,
-        id: ChunkId,
-        sealed: Bytes,
-    ) -> Result<bool, ObjectsError> {
-        let key = chunk_key(tenant, id);
-        match self.0.head(&key).await {
+    /// For the chunks of one publication.
+    pub fn chunk_writer(&self, tenant: TenantId) -> ChunkWriter {
+        let batches = self.local.as_ref().map(|local| Arc::new(local.batches()));
+        ChunkWriter { objects: self.clone(), tenant, batches }
+    }
+
+    async fn put_missing(&self, key: Path, sealed: Bytes) -> Result<bool, ObjectsError> {
+        match self.store.head(&key).await {
             Ok(meta) if meta.size == sealed.len() as u64 => return Ok(false),
             // Cut short by something that is not us: what is right replaces it.
             Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
@@ -139,10 +190,10 @@ impl Objects {
         let prefix = Path::from(format!("tenants/{tenant}"));
         let fails = |doing, source| ObjectsError::Store { doing, key: prefix.clone(), source };
         let mut removed = 0;
-        let mut found = self.0.list(Some(&prefix));
+        let mut found = self.store.list(Some(&prefix));
         while let Some(object) = found.next().await {
             let key = object.map_err(|source| fails("list", source))?.location;
-            match self.0.delete(&key).await {
+            match self.store.delete(&key).await {
                 Ok(()) => removed += 1,
                 Err(object_store::Error::NotFound { .. }) => {}
                 Err(source) => return Err(fails("remove", source)),
@@ -152,7 +203,7 @@ impl Objects {
     }
 
     async fn put(&self, key: Path, sealed: Bytes) -> Result<(), ObjectsError> {
-        match self.0.put(&key, sealed.into()).await {
+        match self.store.put(&key, sealed.into()).await {
             Ok(_) => Ok(()),
             Err(error) if is_full(&error) => Err(ObjectsError::Full),
             Err(source) => Err(ObjectsError::Store { doing: "write", key, source }),
@@ -160,7 +211,7 @@ impl Objects {
     }
 
     async fn get(&self, key: Path, max_bytes: usize) -> Result<Bytes, ObjectsError> {
-        let object = match self.0.get(&key).await {
+        let object = match self.store.get(&key).await {
             Ok(object) => object,
             Err(object_store::Error::NotFound { .. }) => return Err(ObjectsError::Missing(key)),
             Err(source) => return Err(ObjectsError::Store { doing: "read", key, source }),
@@ -184,19 +235,27 @@ fn is_full(error: &object_store::Error) -> bool {
     let mut cause = error.source();
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<io::Error>() {
-            return matches!(
-                error.kind(),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-            );
+            return is_full_disk(error);
         }
         cause = error.source();
     }
     false
 }
 
+fn is_full_disk(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    async fn put(objects: &Objects, tenant: TenantId, sealed: &Bytes) -> bool {
+        let writer = objects.chunk_writer(tenant);
+        let new = writer.put(ChunkId::of(sealed), sealed.clone()).await.unwrap();
+        writer.finish().await.unwrap();
+        new
+    }
 
     #[tokio::test]
     async fn a_chunk_is_stored_once_and_found_by_its_tenant_only() {
@@ -206,8 +265,8 @@ mod tests {
         let sealed = Bytes::from_static(b"sealed bytes");
         let id = ChunkId::of(&sealed);
         assert_eq!(objects.chunk(ours, id).await.unwrap(), None);
-        assert!(objects.put_chunk(ours, id, sealed.clone()).await.unwrap());
-        assert!(!objects.put_chunk(ours, id, sealed.clone()).await.unwrap());
+        assert!(put(&objects, ours, &sealed).await);
+        assert!(!put(&objects, ours, &sealed).await);
         assert_eq!(objects.chunk(ours, id).await.unwrap(), Some(sealed));
         assert_eq!(objects.chunk(theirs, id).await.unwrap(), None);
         assert_eq!(objects.remove_tenant(theirs).await.unwrap(), 0);
@@ -223,13 +282,13 @@ mod tests {
         let tenant = TenantId::new();
         let sealed = Bytes::from_static(b"sealed bytes");
         let id = ChunkId::of(&sealed);
-        objects.put_chunk(tenant, id, sealed.clone()).await.unwrap();
+        assert!(put(&objects, tenant, &sealed).await);
         let path = folder.path().join(chunk_key(tenant, id).as_ref());
         std::fs::write(&path, b"sealed byteS").unwrap();
         let error = objects.chunk(tenant, id).await.unwrap_err().to_string();
         assert!(error.contains("damaged") && error.contains(&id.to_string()), "{error}");
         std::fs::write(&path, b"sealed").unwrap();
-        assert!(objects.put_chunk(tenant, id, sealed.clone()).await.unwrap());
+        assert!(put(&objects, tenant, &sealed).await);
         assert_eq!(objects.chunk(tenant, id).await.unwrap(), Some(sealed));
     }
 

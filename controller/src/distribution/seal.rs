@@ -71,6 +71,7 @@ pub async fn seal_payload(
     let work = Arc::new(Work { file, path, secret: secret.clone(), sealers: Mutex::default() });
     let parallel = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_PARALLEL);
 
+    let writer = objects.chunk_writer(tenant);
     let mut sealed = stream::iter(ranges)
         .map(|range| {
             let work = work.clone();
@@ -82,7 +83,7 @@ pub async fn seal_payload(
         .map(|chunk| async {
             let chunk = chunk?;
             let id = chunk.entry.id;
-            let new = objects.put_chunk(tenant, id, chunk.sealed.into()).await?;
+            let new = writer.put(id, chunk.sealed.into()).await?;
             Ok::<_, SealError>((chunk.entry, new))
         })
         .buffered(MAX_STORING);
@@ -95,6 +96,8 @@ pub async fn seal_payload(
         }
         entries.push(entry);
     }
+    drop(sealed);
+    writer.finish().await?;
     let index = ChunkIndex::new(staged.sha256(), entries)?;
     Ok(SealedPayload { index, stored_bytes })
 }
