@@ -18,6 +18,7 @@ use crate::cli::RunArgs;
 use crate::clock::{Clock, rfc3339};
 use crate::durable::Folder;
 use crate::fetch::budget::Budget;
+use crate::fetch::direct::Direct;
 use crate::fetch::remote::Remote;
 use crate::fetch::trust::Trust;
 use crate::fetch::versions::Opening;
@@ -272,7 +273,10 @@ fn store(
 ) -> Store {
     let limits = Limits { memory_bytes: memory_limit_bytes(&base.args) };
     let rate = base.args.bandwidth.map(|kib| u64::from(kib) << 10);
-    let origin = Remote::new(channel).within(rate.map_or_else(Budget::default, Budget::of));
+    let budget = rate.map_or_else(Budget::default, Budget::of);
+    let near = base.identity.controller.is_local();
+    let direct = Direct::new(base.clock.clone(), near, budget.clone());
+    let origin = Remote::new(channel).within(budget).reading(direct);
     Store::new(&base.state_dir, opening, Arc::new(origin), trust, limits)
 }
 

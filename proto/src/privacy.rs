@@ -256,6 +256,9 @@ pub const DECLARED: &[Item] = items! {
         "GetTrustMetadataRequest.name", Required, Form::Word, No, "what the tenant's owner released";
         "GetTrustMetadataRequest.max_bytes", Required, Form::Number, No, "how much the device reads";
         "FetchChunksRequest.chunk_ids", Required, Form::Bytes, No, "which chunks are missing";
+        "FetchChunksRequest.chunk_bytes", Required, Form::Number, No, "how much they take";
+        "FetchChunksRequest.accepts_locations", Required, Form::Number, No, "what the device can read";
+        "FetchChunksRequest.accepts_waiting", Required, Form::Number, No, "what the device can read";
         "WrapDataKeyRequest.version_id", Required, Form::Id, Audit, "which version to open";
     }
     Resource {

@@ -19,6 +19,7 @@ use edgeformer_proto::keywrap::WrappedKey;
 use futures::future::BoxFuture;
 use ring::digest;
 
+use super::Progress;
 use super::error::FetchError;
 use super::origin::{Origin, ServedChunk, ServedChunks, ServedVersion};
 use super::trust::NEWEST_ROOT;
@@ -161,9 +162,9 @@ impl Origin for BundleFile {
         Box::pin(async move { Ok(key) })
     }
 
-    fn chunks(&self, ids: Vec<ChunkId>) -> ServedChunks<'_> {
+    fn chunks<'a>(&'a self, wanted: Vec<(ChunkId, u32)>, _: &'a Progress) -> ServedChunks<'a> {
         Box::pin(async_stream::try_stream! {
-            for id in ids {
+            for (id, _) in wanted {
                 let absent = || FetchError::Refused(format!("the bundle has no chunk {id}"));
                 let place = self.chunks.get(&id).copied().ok_or_else(absent)?;
                 let sealed = self.read(place).await.map_err(|error| {

@@ -67,7 +67,7 @@ impl Store {
         batch: &[(ChunkId, u32)],
         progress: &Arc<Progress>,
     ) -> Result<(), FetchError> {
-        let mut answers = self.origin.chunks(batch.iter().map(|(id, _)| *id).collect());
+        let mut answers = self.origin.chunks(batch.to_vec(), progress);
         for (id, bytes) in batch.iter().copied() {
             let answer = answers.next().await.unwrap_or_else(|| {
                 Err(FetchError::Interrupted("the stream of chunks ended early".to_owned()))

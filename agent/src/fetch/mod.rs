@@ -4,7 +4,9 @@
 pub mod budget;
 pub mod bundle;
 pub mod chunks;
+pub mod direct;
 pub mod error;
+mod http;
 mod missing;
 pub mod origin;
 pub mod payload;
@@ -37,17 +39,28 @@ const DISK_RESERVE_BYTES: u64 = 64 << 20;
 /// What a worker needs beside weights, keys and values: tokenizer, scratch and the process itself.
 const WORKER_OVERHEAD_BYTES: u64 = 32 << 20;
 
-/// How far a fetch is, in sealed bytes.
+/// How far a fetch is, in sealed bytes, and what it waits for.
 #[derive(Debug, Default)]
 pub struct Progress {
     done: AtomicU64,
     total: AtomicU64,
+    waits: Mutex<Option<String>>,
 }
 
 impl Progress {
     /// Bytes on disk, of bytes in all.
     pub fn get(&self) -> (u64, u64) {
         (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
+    }
+
+    /// What it waits for, which is no failure.
+    pub fn waits(&self) -> Option<String> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_waits(&self, text: Option<String>) {
+        // Nothing panics while it is held.
+        *self.waits.lock().unwrap_or_else(PoisonError::into_inner) = text;
     }
 
     fn begin(&self, done: u64, total: u64) {

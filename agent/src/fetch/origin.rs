@@ -8,6 +8,7 @@ use edgeformer_proto::keywrap::WrappedKey;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
+use super::Progress;
 use super::error::FetchError;
 use crate::tuf::SourceError;
 
@@ -44,6 +45,10 @@ pub trait Origin: Send + Sync {
     fn version(&self, id: VersionId) -> BoxFuture<'_, Result<ServedVersion, FetchError>>;
     /// The version's data key, wrapped for this device.
     fn data_key(&self, id: VersionId) -> BoxFuture<'_, Result<WrappedKey, FetchError>>;
-    /// Some chunks.
-    fn chunks(&self, ids: Vec<ChunkId>) -> ServedChunks<'_>;
+    /// Some chunks, with their sealed lengths. Tells `progress` what it waits for.
+    fn chunks<'a>(
+        &'a self,
+        wanted: Vec<(ChunkId, u32)>,
+        progress: &'a Progress,
+    ) -> ServedChunks<'a>;
 }

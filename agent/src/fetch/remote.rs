@@ -9,14 +9,19 @@ use edgeformer_proto::keywrap::WrappedKey;
 use edgeformer_proto::v1;
 use edgeformer_proto::v1::artifacts_client::ArtifactsClient;
 use edgeformer_proto::v1::keys_client::KeysClient;
+use futures::StreamExt;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use tokio::sync::watch;
 use tonic::Code;
 use tonic::transport::Channel;
 
+use super::Progress;
 use super::budget::Budget;
+use super::direct::{Direct, DirectError, Location};
 use super::error::FetchError;
 use super::origin::{Origin, ServedChunk, ServedChunks, ServedVersion};
+use crate::facts::human_bytes;
 use crate::tuf::SourceError;
 
 /// Longest silence before a call counts as lost: a chunk at 20 kB/s.
@@ -24,6 +29,9 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Manifest and index in one message, with room for their framing.
 const MAX_VERSION_MESSAGE_BYTES: usize = MAX_SEALED_INDEX_BYTES + (1 << 20);
+
+/// Chunks of one call that are read elsewhere at a time.
+const PARALLEL_GETS: usize = 2;
 
 /// What frames a file of metadata in its message.
 const FRAMING_BYTES: usize = 64;
@@ -33,12 +41,19 @@ const FRAMING_BYTES: usize = 64;
 pub struct Remote {
     channel: watch::Receiver<Option<Channel>>,
     budget: Budget,
+    direct: Option<Direct>,
 }
 
 impl Remote {
     /// Over the session's channel.
     pub fn new(channel: watch::Receiver<Option<Channel>>) -> Self {
-        Self { channel, budget: Budget::default() }
+        Self { channel, budget: Budget::default(), direct: None }
+    }
+
+    /// The same, which reads chunks where the controller says they are.
+    #[must_use]
+    pub fn reading(self, direct: Direct) -> Self {
+        Self { direct: Some(direct), ..self }
     }
 
     /// The same, no faster than this.
@@ -97,18 +112,145 @@ impl Origin for Remote {
         })
     }
 
-    fn chunks(&self, ids: Vec<ChunkId>) -> ServedChunks<'_> {
+    fn chunks<'a>(
+        &'a self,
+        wanted: Vec<(ChunkId, u32)>,
+        progress: &'a Progress,
+    ) -> ServedChunks<'a> {
+        let accepts_locations = self.direct.as_ref().is_some_and(Direct::is_open);
+        let answers = self.answers(wanted, accepts_locations, progress);
+        answers
+            .map(move |answer| async move {
+                let Answer { id, sealed_bytes, said } = answer?;
+                match said {
+                    Said::Chunk(chunk) => Ok(chunk),
+                    Said::At(direct, location) => {
+                        self.located((direct, location), (id, sealed_bytes), progress).await
+                    }
+                }
+            })
+            .buffered(PARALLEL_GETS)
+            .boxed()
+    }
+}
+
+/// What a controller says about one chunk.
+struct Answer {
+    id: ChunkId,
+    sealed_bytes: u32,
+    said: Said,
+}
+
+enum Said {
+    /// Its bytes.
+    Chunk(ServedChunk),
+    /// Where it is.
+    At(Direct, Location),
+}
+
+impl Remote {
+    /// What the controller says about these chunks, in their order.
+    fn answers<'a>(
+        &'a self,
+        wanted: Vec<(ChunkId, u32)>,
+        accepts_locations: bool,
+        progress: &'a Progress,
+    ) -> BoxStream<'a, Result<Answer, FetchError>> {
         Box::pin(async_stream::try_stream! {
             let mut client = ArtifactsClient::new(self.connected()?);
-            let chunk_ids = ids.iter().map(|id| id.as_bytes().to_vec().into()).collect();
-            let ask = v1::FetchChunksRequest { chunk_ids };
+            let ask = v1::FetchChunksRequest {
+                chunk_ids: wanted.iter().map(|(id, _)| id.as_bytes().to_vec().into()).collect(),
+                chunk_bytes: wanted.iter().map(|(_, bytes)| *bytes).collect(),
+                accepts_locations,
+                accepts_waiting: true,
+            };
             let mut answers = in_time(client.fetch_chunks(ask)).await?.into_inner();
+            let (mut wanted, mut ca_der) = (wanted.into_iter(), Vec::new());
             while let Some(chunk) = in_time(answers.message()).await? {
-                self.budget.pay(chunk.sealed.len()).await;
-                yield ServedChunk { id: chunk.id, sealed: chunk.sealed };
+                progress.set_waits(chunk.waiting.as_ref().map(waits_for));
+                if chunk.waiting.is_some() {
+                    continue;
+                }
+                let Some((id, sealed_bytes)) = wanted.next() else { break };
+                let said = match (chunk.location, &self.direct) {
+                    (Some(mut said), Some(direct)) if accepts_locations => {
+                        if !said.ca_der.is_empty() {
+                            ca_der = std::mem::take(&mut said.ca_der);
+                        }
+                        match direct.location(&said, &ca_der) {
+                            Ok(location) => Said::At(direct.clone(), location),
+                            Err(error) => {
+                                direct.pause(&error);
+                                Said::Chunk(self.carried((id, sealed_bytes), progress).await?)
+                            }
+                        }
+                    }
+                    _ => {
+                        self.budget.pay(chunk.sealed.len()).await;
+                        Said::Chunk(ServedChunk { id: chunk.id, sealed: chunk.sealed })
+                    }
+                };
+                yield Answer { id, sealed_bytes, said };
             }
         })
     }
+
+    /// A chunk from where it is said to be; from the controller if that fails.
+    async fn located(
+        &self,
+        (direct, location): (Direct, Location),
+        wanted: (ChunkId, u32),
+        progress: &Progress,
+    ) -> Result<ServedChunk, FetchError> {
+        let (id, sealed_bytes) = wanted;
+        let served = |sealed| ServedChunk { id: id.as_bytes().to_vec().into(), sealed };
+        let mut error = match direct.get(&location, id, sealed_bytes).await {
+            Ok(sealed) => return Ok(served(sealed)),
+            Err(error) => error,
+        };
+        if error == DirectError::Expired {
+            let mut again = self.answers(vec![wanted], true, progress);
+            match again.next().await {
+                Some(Ok(Answer { said: Said::Chunk(chunk), .. })) => return Ok(chunk),
+                Some(Ok(Answer { said: Said::At(_, location), .. })) => {
+                    match direct.get(&location, id, sealed_bytes).await {
+                        Ok(sealed) => return Ok(served(sealed)),
+                        Err(second) => error = second,
+                    }
+                }
+                Some(Err(error)) => return Err(error),
+                None => {}
+            }
+        }
+        direct.pause(&error);
+        self.carried(wanted, progress).await
+    }
+
+    /// A chunk that the controller carries itself.
+    fn carried<'a>(
+        &'a self,
+        wanted: (ChunkId, u32),
+        progress: &'a Progress,
+    ) -> BoxFuture<'a, Result<ServedChunk, FetchError>> {
+        Box::pin(async move {
+            match self.answers(vec![wanted], false, progress).next().await {
+                Some(Ok(Answer { said: Said::Chunk(chunk), .. })) => Ok(chunk),
+                Some(Err(error)) => Err(error),
+                Some(Ok(_)) | None => {
+                    Err(FetchError::Interrupted("the stream of chunks ended early".to_owned()))
+                }
+            }
+        })
+    }
+}
+
+/// For people, on the device and beside it.
+fn waits_for(wait: &v1::BandwidthWait) -> String {
+    let (rate, devices) = (human_bytes(wait.bytes_per_s), wait.devices);
+    format!(
+        "waits for its turn: the devices of the tenant together download at most {rate} per second, and \
+         {devices} of them want to; it goes on by itself"
+    )
 }
 
 async fn in_time<T>(call: impl Future<Output = Result<T, tonic::Status>>) -> Result<T, FetchError> {

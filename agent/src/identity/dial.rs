@@ -3,6 +3,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +56,13 @@ impl FromStr for ControllerUrl {
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         ServerName::try_from(host.clone()).map_err(|_| wrong())?;
         Ok(Self { host, port: uri.port_u16().unwrap_or(443) })
+    }
+}
+
+impl ControllerUrl {
+    /// Whether the controller is on this machine.
+    pub fn is_local(&self) -> bool {
+        self.host == "localhost" || self.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
     }
 }
 

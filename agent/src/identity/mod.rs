@@ -10,7 +10,7 @@ pub mod erase;
 pub mod instance;
 pub mod key_place;
 pub mod keys;
-mod proxy;
+pub(crate) mod proxy;
 pub mod renew;
 pub mod roots;
 pub mod store;

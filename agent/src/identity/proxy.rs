@@ -1,5 +1,6 @@
-//! HTTP proxies between this device and its controller: HTTPS_PROXY and NO_PROXY, and CONNECT. TLS goes
-//! through the tunnel from end to end, so that a proxy sees the controller's name and nothing else.
+//! HTTP proxies between this device and what it fetches from: HTTPS_PROXY, HTTP_PROXY and NO_PROXY, and
+//! CONNECT. TLS goes through the tunnel from end to end, so that a proxy sees the name of the controller or
+//! of the store of chunks and nothing else.
 
 use std::net::IpAddr;
 
@@ -41,21 +42,39 @@ impl Proxy {
         host: &str,
         port: u16,
     ) -> Result<Option<Self>, String> {
-        let either = |upper: &str, lower: &str| {
-            let set = environment(lower).or_else(|| environment(upper));
+        Self::named("HTTPS_PROXY", environment, host, port)
+    }
+
+    /// The same for a host that is asked without TLS.
+    pub fn of_plain(
+        environment: impl Fn(&str) -> Option<String>,
+        host: &str,
+        port: u16,
+    ) -> Result<Option<Self>, String> {
+        Self::named("HTTP_PROXY", environment, host, port)
+    }
+
+    fn named(
+        name: &str,
+        environment: impl Fn(&str) -> Option<String>,
+        host: &str,
+        port: u16,
+    ) -> Result<Option<Self>, String> {
+        let either = |upper: &str| {
+            let set = environment(&upper.to_ascii_lowercase()).or_else(|| environment(upper));
             set.filter(|text| !text.trim().is_empty())
         };
-        let Some(text) = either("HTTPS_PROXY", "https_proxy") else { return Ok(None) };
-        let direct = either("NO_PROXY", "no_proxy").unwrap_or_default();
+        let Some(text) = either(name) else { return Ok(None) };
+        let direct = either("NO_PROXY").unwrap_or_default();
         let is_local = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
         match is_local || is_direct(&direct, host, port) {
             true => Ok(None),
-            false => Self::parse(text.trim()).map(Some),
+            false => Self::parse(name, text.trim()).map(Some),
         }
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || "HTTPS_PROXY is not http://[USER:PASSWORD@]HOST[:PORT]".to_owned();
+    fn parse(name: &str, text: &str) -> Result<Self, String> {
+        let wrong = || format!("{name} is not http://[USER:PASSWORD@]HOST[:PORT]");
         let rest = match text.split_once("://") {
             Some(("http", rest)) => rest,
             Some(_) => return Err(wrong()),
@@ -75,15 +94,24 @@ impl Proxy {
         Ok(Self { host, port: uri.port_u16().unwrap_or(80), credentials })
     }
 
+    /// A connection to the proxy itself, for requests without TLS.
+    pub async fn connect(&self) -> std::io::Result<TcpStream> {
+        TcpStream::connect((self.host.as_str(), self.port)).await
+    }
+
+    /// What it is to be told of who asks.
+    pub fn authorization(&self) -> Option<String> {
+        self.credentials.as_ref().map(|credentials| format!("Basic {credentials}"))
+    }
+
     /// A tunnel to `host`, whose name the proxy resolves. The caller bounds the time.
     pub async fn tunnel(&self, host: &str, port: u16) -> Result<TcpStream, String> {
         let failed = |error: std::io::Error| error.to_string();
-        let place = (self.host.as_str(), self.port);
-        let mut stream = TcpStream::connect(place).await.map_err(failed)?;
+        let mut stream = self.connect().await.map_err(failed)?;
         let to = authority(host, port);
         let mut ask = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n");
-        if let Some(credentials) = &self.credentials {
-            ask.push_str(&format!("Proxy-Authorization: Basic {credentials}\r\n"));
+        if let Some(authorization) = self.authorization() {
+            ask.push_str(&format!("Proxy-Authorization: {authorization}\r\n"));
         }
         ask.push_str("\r\n");
         stream.write_all(ask.as_bytes()).await.map_err(failed)?;
@@ -110,7 +138,8 @@ impl Proxy {
     }
 }
 
-fn authority(host: &str, port: u16) -> String {
+/// `host:port` as HTTP has it.
+pub fn authority(host: &str, port: u16) -> String {
     match host.contains(':') {
         true => format!("[{host}]:{port}"),
         false => format!("{host}:{port}"),
@@ -181,11 +210,14 @@ mod tests {
         check("", "localhost", Ok(None));
         check("", "127.0.0.1", Ok(None));
         assert_eq!(of("", "", "fleet.example"), Ok(None));
+        let plain = |name: &str| (name == "http_proxy").then(|| "proxy:1".to_owned());
+        assert!(Proxy::of_plain(plain, "s3.example", 80).unwrap().is_some());
+        assert!(Proxy::of(plain, "s3.example", 443).unwrap().is_none());
         assert_eq!(of("proxy", "", "h"), Ok(Some("http://proxy:80".to_owned())));
         for wrong in ["https://proxy:1", "http://", "socks5://proxy:1", "http://a%zz@proxy"] {
             assert!(of(wrong, "", "h").unwrap_err().contains("HTTPS_PROXY"), "{wrong}");
         }
-        let proxy = Proxy::parse("http://us%40er:secret@[::1]:1").unwrap();
+        let proxy = Proxy::parse("HTTPS_PROXY", "http://us%40er:secret@[::1]:1").unwrap();
         assert_eq!(format!("{proxy:?}"), "Proxy(http://[::1]:1)");
         assert_eq!(proxy.credentials.unwrap(), STANDARD.encode("us@er:secret"));
     }

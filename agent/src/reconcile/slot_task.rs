@@ -31,6 +31,9 @@ const STORAGE_RETRY: Duration = Duration::from_secs(5);
 /// Wrong chunks in a row before the version is given up: one may be a damaged transfer.
 const MAX_WRONG_CHUNKS: u32 = 3;
 
+/// Why a fetch waits that has nothing wrong with it.
+const BANDWIDTH: &str = "bandwidth";
+
 /// What every slot shares.
 #[derive(Clone)]
 pub struct Shared<W, A> {
@@ -319,9 +322,19 @@ impl<W: Workers, A: Artifacts> SlotTask<W, A> {
                 () = &mut tick => {
                     tick = self.shared.clock.pause(PROGRESS_INTERVAL);
                     (self.live.bytes_done, self.live.bytes_total) = self.progress.get();
+                    self.note_turn();
                     self.publish();
                 }
             }
+        }
+    }
+
+    /// Says that a fetch waits for its turn, and no longer when it had it.
+    fn note_turn(&mut self) {
+        let waits = self.progress.waits().map(|text| Failure::new(BANDWIDTH, text));
+        let said = self.live.waiting.as_ref().is_some_and(|waiting| waiting.reason == BANDWIDTH);
+        if waits.is_some() || said {
+            self.live.waiting = waits;
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use edgeformer_agent::clock::{Pause, TimeSource, UnixMicros};
+use edgeformer_agent::fetch::Progress;
 use edgeformer_agent::fetch::error::FetchError;
 use edgeformer_agent::fetch::origin::{Origin, ServedChunk, ServedChunks, ServedVersion};
 use edgeformer_agent::identity::{DeviceKeys, KeyError};
@@ -294,16 +295,16 @@ impl Origin for SimOrigin {
         })
     }
 
-    fn chunks(&self, ids: Vec<ChunkId>) -> ServedChunks<'_> {
+    fn chunks<'a>(&'a self, wanted: Vec<(ChunkId, u32)>, _: &'a Progress) -> ServedChunks<'a> {
         let online = self.online.load(Ordering::Relaxed);
-        let chunk = move |id: ChunkId| match online {
+        let chunk = move |(id, _): (ChunkId, u32)| match online {
             true => {
                 let sealed = Bytes::from(self.publisher.chunk(id.as_bytes()));
                 Ok(ServedChunk { id: id.as_bytes().to_vec().into(), sealed })
             }
             false => Err(FetchError::Offline),
         };
-        futures::stream::iter(ids).map(chunk).boxed()
+        futures::stream::iter(wanted).map(chunk).boxed()
     }
 }
 

@@ -2,6 +2,7 @@
 //! activate, and everything that can go wrong on the way.
 
 mod cuts;
+mod direct;
 mod sent;
 #[path = "../support/mod.rs"]
 mod support;
@@ -16,6 +17,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use edgeformer_agent::clock::Clock;
 use edgeformer_agent::durable::Folder;
+use edgeformer_agent::fetch::budget::Budget;
+use edgeformer_agent::fetch::direct::Direct;
 use edgeformer_agent::fetch::remote::Remote;
 use edgeformer_agent::fetch::trust::Trust;
 use edgeformer_agent::fetch::versions::Opening;
@@ -63,12 +66,14 @@ struct Setup<'a> {
     folder: Folder,
     clock: Clock,
     memory_bytes: Option<u64>,
+    /// Bytes per second of all downloads together.
+    rate: Option<u64>,
 }
 
 impl<'a> Setup<'a> {
     fn new(state_dir: &'a Path) -> Self {
         let (folder, clock) = (Folder::from(state_dir), Clock::injected(system_us));
-        Self { state_dir, folder, clock, memory_bytes: Some(1 << 30) }
+        Self { state_dir, folder, clock, memory_bytes: Some(1 << 30), rate: None }
     }
 
     fn start(self) -> Agent {
@@ -99,7 +104,9 @@ impl<'a> Setup<'a> {
         let channel = links.channel.subscribe();
         let sends = channel.clone();
         let trust = Trust::open(&self.folder, self.clock.clone(), "box");
-        let origin = Arc::new(Remote::new(channel));
+        let budget = self.rate.map_or_else(Budget::default, Budget::of);
+        let direct = Direct::new(self.clock.clone(), true, budget.clone());
+        let origin = Arc::new(Remote::new(channel).within(budget).reading(direct));
         let store = Store::new(&self.folder, opening, origin, trust.clone(), limits);
         let (sessions, connection) = (links.sessions.subscribe(), links.connection.subscribe());
         let (workers, stop, tasks) =

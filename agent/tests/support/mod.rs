@@ -43,6 +43,9 @@ use repo::Repo;
 
 pub type Answer<T> = Result<Response<T>, Status>;
 
+/// Where the chunk with this id is.
+pub type Locate = Box<dyn Fn(&[u8]) -> v1::ChunkLocation + Send>;
+
 /// Faults and what was seen.
 pub struct Inner {
     issuer: Issuer<'static, KeyPair>,
@@ -64,6 +67,10 @@ pub struct Inner {
     pub cut_after: AtomicU32,
     /// The first byte of every chunk is changed.
     pub tamper_chunks: AtomicU32,
+    /// Says where chunks are, to a device that accepts it, in the place of their bytes.
+    pub locate: Mutex<Option<Locate>>,
+    /// Says that a chunk waits, to a device that accepts it, so often before each.
+    pub waits: AtomicU32,
     /// Life of the certificates that are issued, in seconds.
     pub lifetime_s: AtomicU64,
     pub renewals: AtomicU32,
@@ -129,6 +136,8 @@ impl Controller {
             chunks_sent: AtomicU32::new(0),
             cut_after: AtomicU32::new(0),
             tamper_chunks: AtomicU32::new(0),
+            locate: Mutex::default(),
+            waits: AtomicU32::new(0),
             lifetime_s: AtomicU64::new(3600),
             renewals: AtomicU32::new(0),
             enrolments: AtomicU32::new(0),
@@ -419,24 +428,39 @@ impl v1::artifacts_server::Artifacts for Controller {
         request: Request<v1::FetchChunksRequest>,
     ) -> Answer<Self::FetchChunksStream> {
         self.keep("FetchChunksRequest", request.get_ref());
-        let ids = request.into_inner().chunk_ids;
-        assert!(ids.len() <= 256);
+        let ask = request.into_inner();
+        assert!(ask.chunk_ids.len() <= 256);
         let (outbox, answers) = mpsc::channel(4);
         let inner = Arc::clone(&self.inner);
         tokio::spawn(async move {
-            for id in ids {
+            for id in ask.chunk_ids {
                 let cut = inner.cut_after.load(Ordering::SeqCst);
                 if cut > 0 && inner.chunks_sent.load(Ordering::SeqCst) >= cut {
                     inner.cut_after.store(0, Ordering::SeqCst);
                     outbox.send(Err(Status::unavailable("cut"))).await.ok();
                     return;
                 }
+                while ask.accepts_waiting && inner.waits.load(Ordering::SeqCst) > 0 {
+                    let wait = v1::BandwidthWait { bytes_per_s: 1_000_000, devices: 3 };
+                    let chunk = v1::SealedChunk { waiting: Some(wait), ..Default::default() };
+                    outbox.send(Ok(chunk)).await.ok();
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                let location = match &*inner.locate.lock().unwrap() {
+                    Some(locate) if ask.accepts_locations => Some(locate(&id)),
+                    _ => None,
+                };
+                if location.is_some() {
+                    let chunk = v1::SealedChunk { id, location, ..Default::default() };
+                    outbox.send(Ok(chunk)).await.ok();
+                    continue;
+                }
                 let mut sealed = inner.publisher.chunk(&id);
                 if inner.tamper_chunks.load(Ordering::SeqCst) > 0 {
                     sealed[0] ^= 1;
                 }
                 inner.chunks_sent.fetch_add(1, Ordering::SeqCst);
-                let chunk = v1::SealedChunk { id, sealed: sealed.into() };
+                let chunk = v1::SealedChunk { id, sealed: sealed.into(), ..Default::default() };
                 if outbox.send(Ok(chunk)).await.is_err() {
                     return;
                 }

@@ -39,7 +39,7 @@ impl ArtifactService {
 
     /// With its limits.
     pub fn server(app: App) -> ArtifactsServer<Self> {
-        // 256 ids of 32 bytes and their framing.
+        // 256 ids of 32 bytes, their lengths and their framing.
         ArtifactsServer::new(Self::new(app)).max_decoding_message_size(16 << 10)
     }
 
@@ -149,7 +149,10 @@ fn parse_ids(ids: &[bytes::Bytes]) -> Result<Vec<ChunkId>, Status> {
 
 async fn chunk(objects: Objects, tenant: TenantId, id: ChunkId) -> Result<v1::SealedChunk, Status> {
     match objects.chunk(tenant, id).await {
-        Ok(Some(sealed)) => Ok(v1::SealedChunk { id: id.as_bytes().to_vec().into(), sealed }),
+        Ok(Some(sealed)) => {
+            let id = id.as_bytes().to_vec().into();
+            Ok(v1::SealedChunk { id, sealed, ..Default::default() })
+        }
         Ok(None) => Err(Status::not_found(format!("there is no chunk {id} here"))),
         Err(error) => Err(refused(&error)),
     }

@@ -36,7 +36,8 @@ async fn fetch(
     chunk_ids: Vec<Bytes>,
 ) -> Result<Vec<v1::SealedChunk>, Status> {
     let service = ArtifactService::new(fixture.app.clone());
-    let stream = service.fetch_chunks(call(device, v1::FetchChunksRequest { chunk_ids })).await?;
+    let request = v1::FetchChunksRequest { chunk_ids, ..Default::default() };
+    let stream = service.fetch_chunks(call(device, request)).await?;
     stream.into_inner().try_collect().await
 }
 
@@ -194,7 +195,7 @@ async fn a_damaged_chunk_is_reported_as_the_controllers_and_stops_the_stream() {
     std::fs::write(&path, bytes).unwrap();
 
     let service = ArtifactService::new(fixture.app.clone());
-    let request = v1::FetchChunksRequest { chunk_ids: vec![id.into()] };
+    let request = v1::FetchChunksRequest { chunk_ids: vec![id.into()], ..Default::default() };
     let mut stream = service.fetch_chunks(call(&device, request)).await.unwrap().into_inner();
     let status = stream.next().await.unwrap().unwrap_err();
     assert_eq!(status.code(), Code::DataLoss);
