@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+#[path = "operator/bom.rs"]
+mod bom;
 #[path = "operator/evidence.rs"]
 mod evidence;
 // Shared with the controller's tests, which use more of it.

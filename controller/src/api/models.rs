@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use edgeformer_proto::artifact::ModelName;
 use edgeformer_proto::model_signature::BUNDLE_TYPE;
+use edgeformer_proto::publication::PUBLICATION_TYPE;
 use serde::Serialize;
 use utoipa_axum::routes;
 
@@ -14,7 +15,8 @@ use super::extract::{InPath, InQuery};
 use super::page::{Page, PageQuery};
 use super::route::Routes;
 use crate::app::App;
-use crate::distribution::{catalogue, publish, signatures};
+use crate::distribution::bom::BOM_TYPE;
+use crate::distribution::{catalogue, documents, publish, signatures};
 use crate::policy::Action;
 use crate::problem::Problem;
 use crate::scope::TenantScope;
@@ -27,6 +29,8 @@ pub fn routes() -> Routes {
         .add(Action::ModelRead, routes!(show_model))
         .add(Action::ModelRead, routes!(list_versions))
         .add(Action::ModelRead, routes!(show_version))
+        .add(Action::ModelRead, routes!(show_bom))
+        .add(Action::ModelRead, routes!(show_card))
         .add(Action::ModelRead, routes!(show_signature))
         .add(Action::ModelRead, routes!(show_signing_key))
         .add(Action::VersionPublish, routes!(put_payload))
@@ -159,6 +163,34 @@ async fn show_version(
     Ok(Json(catalogue::version(&app, &scope, &name, &version).await?.into()))
 }
 
+/// Gives the bill of materials of a version: a CycloneDX document of one machine-learning model. The
+/// version's manifest names its SHA-256.
+#[utoipa::path(get, path = "/models/{name}/versions/{version}/bom", tag = "models",
+    params(("name" = String, Path), ("version" = String, Path)),
+    responses((status = 200, body = serde_json::Value,
+        content_type = "application/vnd.cyclonedx+json")))]
+async fn show_bom(
+    State(app): State<App>,
+    scope: TenantScope,
+    InPath((name, version)): InPath<(String, String)>,
+) -> Result<Response, Problem> {
+    let bom = documents::bom(&app, &scope, &name, &version).await?;
+    Ok(([(header::CONTENT_TYPE, BOM_TYPE)], bom).into_response())
+}
+
+/// Gives what people said of a version when they published it.
+#[utoipa::path(get, path = "/models/{name}/versions/{version}/card", tag = "models",
+    params(("name" = String, Path), ("version" = String, Path)),
+    responses((status = 200, body = serde_json::Value, content_type = "application/json")))]
+async fn show_card(
+    State(app): State<App>,
+    scope: TenantScope,
+    InPath((name, version)): InPath<(String, String)>,
+) -> Result<Response, Problem> {
+    let card = documents::card(&app, &scope, &name, &version).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], card).into_response())
+}
+
 /// Gives the OpenSSF Model Signing bundle of a version, of the one file `{name}-{version}.gguf`.
 #[utoipa::path(get, path = "/models/{name}/versions/{version}/signature", tag = "models",
     params(("name" = String, Path), ("version" = String, Path)),
@@ -184,11 +216,14 @@ async fn show_signing_key(State(app): State<App>, scope: TenantScope) -> Result<
 
 /// Publishes a version: the body is the model file (GGUF). Makes the model if it is new. Repeating
 /// it with the same file answers 200; with another file 409.
+///
+/// With the content type `application/vnd.edgeformer.publication.v1` a head comes in front of the file:
+/// its length (four bytes, big-endian) and JSON, `{"card": {"license": "MIT", …}}`.
 #[utoipa::path(put, path = "/models/{name}/versions/{version}/payload", tag = "models",
     params(
         ("name" = String, Path),
         ("version" = String, Path, description = "Semantic version"),
-        ("Digest" = Option<String>, Header, description = "sha-256=<base64> of the body"),
+        ("Digest" = Option<String>, Header, description = "sha-256=<base64> of the file"),
     ),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 201, body = VersionView), (status = 200, body = VersionView)))]
@@ -200,7 +235,9 @@ async fn put_payload(
     body: RawBody,
 ) -> Result<(StatusCode, Json<VersionView>), Problem> {
     let digest = headers.get("digest").map(|value| value.to_str().unwrap_or_default());
-    let new = publish::NewVersion::parse(&name, &version, digest)?;
+    let kind = headers.get(header::CONTENT_TYPE).map(|kind| kind.as_bytes());
+    let has_head = kind.is_some_and(|kind| kind.eq_ignore_ascii_case(PUBLICATION_TYPE.as_bytes()));
+    let new = publish::NewVersion::parse(&name, &version, digest)?.with_head(has_head);
     match publish::publish(&app, &scope, new, body.into_data_stream()).await? {
         publish::Published::New(version) => Ok((StatusCode::CREATED, Json(version.into()))),
         publish::Published::Same(version) => Ok((StatusCode::OK, Json(version.into()))),

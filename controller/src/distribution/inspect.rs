@@ -7,6 +7,8 @@ use std::io::Read;
 use edgeformer_gguf::{GgufError, Header, Limits, MAGIC};
 use edgeformer_proto::artifact::{Details, Memory, PIECE_BYTES};
 
+use super::facts::ModelFacts;
+
 /// Longest architecture name; real ones have at most twenty characters.
 const MAX_ARCHITECTURE_BYTES: usize = 64;
 
@@ -51,6 +53,8 @@ pub struct Inspected {
     pub details: Details,
     /// For the manifest.
     pub memory: Memory,
+    /// For the bill of materials.
+    pub facts: ModelFacts,
 }
 
 /// Inspects a file of `size_bytes` bytes. Hand in a buffered reader at its start.
@@ -75,6 +79,7 @@ pub fn inspect(file: &mut impl Read, size_bytes: u64) -> Result<Inspected, Inspe
         .ok_or(InspectError::NoArchitecture)?
         .to_owned();
     let context_length = header.u64(&format!("{architecture}.context_length")).unwrap_or(0);
+    let facts = ModelFacts::of(&header, &architecture);
     let details = Details {
         architecture,
         quantization: main_type(&header).to_owned(),
@@ -85,6 +90,7 @@ pub fn inspect(file: &mut impl Read, size_bytes: u64) -> Result<Inspected, Inspe
         cuts: header.cut_points(PIECE_BYTES as u64),
         details,
         memory: Memory { weight_bytes: Some(header.data_bytes()) },
+        facts,
     })
 }
 

@@ -6,8 +6,12 @@
 //! leaves only wrapped: for the store, or for one device that the version is assigned to.
 
 pub mod artifacts;
+pub mod bom;
 pub mod bundle;
 pub mod catalogue;
+pub mod documents;
+pub mod facts;
+pub mod head;
 pub mod inspect;
 pub mod keys;
 pub mod objects;

@@ -11,11 +11,14 @@ use edgeformer_proto::artifact::{
     PayloadRef, ReleaseKey, ReleaseKeyError,
 };
 use edgeformer_proto::ids::VersionId;
+use edgeformer_proto::model_card::ModelCard;
 use futures::Stream;
 use ring::rand::SystemRandom;
 use semver::Version;
 use serde_json::json;
 
+use super::documents::{Documents, Kind};
+use super::head::{self, HeadError};
 use super::inspect::{InspectError, Inspected, inspect};
 use super::objects::ObjectsError;
 use super::seal::{SealError, SealedPayload, seal_payload};
@@ -27,7 +30,7 @@ use crate::policy::{Action, Facts};
 use crate::quota::gate::{Key, NoPlace};
 use crate::scope::TenantScope;
 use crate::store::versions::{self, StoredVersion};
-use crate::store::{Conn, StoreError, tenant_rows, tenants};
+use crate::store::{Conn, StoreError, tenant_rows, tenants, version_documents};
 use crate::vault::{SecretKind, Vault, VaultError};
 
 /// Longest version, in bytes: semantic versions with a commit hash fit.
@@ -56,6 +59,20 @@ pub enum PublishError {
         version: Version,
         /// SHA-256 of the payload it has.
         sha256: Digest,
+    },
+    /// What goes with the file.
+    #[error(transparent)]
+    Head(#[from] HeadError),
+    /// The version is there, and something else was said of it.
+    #[error(
+        "version {version} of {model} exists, and something else was said of it (see `edgeformer model \
+         bom`): versions are immutable, publish this under a new version"
+    )]
+    OtherCard {
+        /// The model.
+        model: ModelName,
+        /// The version.
+        version: Version,
     },
     /// The tenant's row is gone.
     #[error("the tenant is not in the store")]
@@ -106,7 +123,10 @@ impl From<PublishError> for AppError {
     fn from(error: PublishError) -> Self {
         let detail = error.to_string();
         match error {
-            PublishError::Exists { .. } => Self::conflict("version_exists", detail),
+            PublishError::Exists { .. } | PublishError::OtherCard { .. } => {
+                Self::conflict("version_exists", detail)
+            }
+            PublishError::Head(_) => Self::invalid("publication", detail),
             PublishError::Inspect(_) => Self::invalid("payload", detail),
             PublishError::Staging(error) => match error {
                 StagingError::TooLarge { .. } => Self::TooLarge(detail),
@@ -140,6 +160,8 @@ pub struct NewVersion {
     model: ModelName,
     version: Version,
     digest: Option<Digest>,
+    has_head: bool,
+    card: ModelCard,
 }
 
 impl NewVersion {
@@ -149,7 +171,14 @@ impl NewVersion {
             model: parse_model(model)?,
             version: parse_version(version)?,
             digest: digest.map(parse_digest).transpose()?,
+            has_head: false,
+            card: ModelCard::default(),
         })
+    }
+
+    /// What goes with the file comes in front of it.
+    pub fn with_head(self, has_head: bool) -> Self {
+        Self { has_head, ..self }
     }
 
     fn resource(&self, id: impl ToString) -> Resource {
@@ -197,7 +226,7 @@ pub enum Published {
 pub async fn publish<E>(
     app: &App,
     scope: &TenantScope,
-    new: NewVersion,
+    mut new: NewVersion,
     body: impl Stream<Item = Result<Bytes, E>>,
 ) -> Result<Published, AppError> {
     let facts = Facts::Version { model: new.model.to_string(), version: new.version.to_string() };
@@ -211,6 +240,8 @@ pub async fn publish<E>(
     let mut read = app.store.read(scope).await?;
     within_quota(&mut read, 1).await?;
     drop(read);
+    let (said, body) = head::split(body, new.has_head).await.map_err(PublishError::from)?;
+    new.card = said.card;
     let staged = app.staging.receive(body, new.digest).await.map_err(PublishError::from)?;
     let published = publish_staged(app, scope, &new, &staged).await;
     match published {
@@ -248,8 +279,9 @@ async fn publish_staged(
         inspected.cuts.clone(),
     )
     .await?;
-    let version = seal_version(app, scope, new, staged, inspected, &keys, payload).await?;
-    match insert(app, scope, new, version).await {
+    let (version, documents) =
+        seal_version(app, scope, new, staged, inspected, &keys, payload).await?;
+    match insert(app, scope, new, version, &documents).await {
         // Somebody published it meanwhile: the same or another payload.
         Err(PublishError::Store(error)) if error.is_conflict() => {
             app.store.settled().await?;
@@ -287,6 +319,16 @@ async fn find_same(
             version: new.version.clone(),
             sha256: found.payload_sha256,
         }),
+        Some(found) if !new.card.is_empty() => {
+            let card = version_documents::get(&mut read, found.id, Kind::Card.as_str()).await?;
+            match card.is_some_and(|card| card == new.card.to_json()) {
+                true => Ok(Some(found)),
+                false => Err(PublishError::OtherCard {
+                    model: new.model.clone(),
+                    version: new.version.clone(),
+                }),
+            }
+        }
         found => Ok(found),
     }
 }
@@ -335,7 +377,7 @@ async fn seal_version(
     inspected: Inspected,
     keys: &Keys,
     payload: SealedPayload,
-) -> Result<StoredVersion, PublishError> {
+) -> Result<(StoredVersion, Documents), PublishError> {
     let random = SystemRandom::new();
     let now = app.now();
     let id = VersionId::new();
@@ -357,7 +399,7 @@ async fn seal_version(
     };
     let payload_ref = PayloadRef { size_bytes: staged.size_bytes(), sha256: staged.sha256() };
     let details = inspected.details.clone();
-    let manifest = Manifest::new(
+    let mut manifest = Manifest::new(
         subject,
         now.rfc3339(),
         payload_ref,
@@ -365,9 +407,11 @@ async fn seal_version(
         inspected.details,
         inspected.memory,
     );
+    let documents = Documents::make(&manifest, &inspected.facts, &new.card);
+    manifest.documents = documents.names();
     let manifest_envelope = manifest.sign(&keys.release);
     let sealed_index_key = app.objects.put_index(scope.tenant(), id, sealed_index.into()).await?;
-    Ok(StoredVersion {
+    let version = StoredVersion {
         id,
         model: new.model.clone(),
         version: new.version.clone(),
@@ -381,7 +425,8 @@ async fn seal_version(
         chunk_count: chunks as u64,
         details,
         created_at: now,
-    })
+    };
+    Ok((version, documents))
 }
 
 /// The rows and their audit record, all or nothing.
@@ -390,22 +435,30 @@ async fn insert(
     scope: &TenantScope,
     new: &NewVersion,
     version: StoredVersion,
+    documents: &Documents,
 ) -> Result<StoredVersion, PublishError> {
-    let after = json!({
+    let mut after = json!({
         "manifest_sha256": version.manifest_sha256,
         "payload_sha256": version.payload_sha256,
         "payload_bytes": version.payload_bytes,
         "chunks": version.chunk_count,
         "details": version.details,
+        "documents": documents.names(),
     });
+    if !new.card.evaluations.is_empty() {
+        after["evaluation"] = json!(new.card.evaluations);
+    }
     let intent =
         Intent::new(Action::VersionPublish, new.resource(version.id)).changes(json!(null), after);
     let mut write = app.store.write(scope, intent).await?;
     // Others of the tenant may have published since it was looked at.
     tenants::lock(&mut write).await?;
-    within_quota(&mut write, version.stored_bytes).await?;
+    within_quota(&mut write, version.stored_bytes + documents.size_bytes()).await?;
     let model = versions::ensure_model(&mut write, &new.model, version.created_at).await?;
     versions::insert(&mut write, model, &version).await?;
+    for (kind, body) in documents.iter() {
+        version_documents::insert(&mut write, version.id, kind.as_str(), body).await?;
+    }
     write.commit(version.created_at).await?;
     app.nudges.audit.notify_one();
     app.nudges.trust.notify_one();

@@ -48,7 +48,7 @@ pub fn file_name(version: &StoredVersion) -> String {
 }
 
 /// The manifest, verified with the release key that only the vault opens.
-async fn manifest(
+pub(super) async fn manifest(
     app: &App,
     scope: &TenantScope,
     version: &StoredVersion,

@@ -48,6 +48,7 @@ pub mod trust;
 mod turns;
 pub mod user_identities;
 pub mod users;
+pub mod version_documents;
 pub mod versions;
 
 use std::borrow::Cow;

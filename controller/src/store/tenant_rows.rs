@@ -175,8 +175,9 @@ pub async fn enrolled_devices(conn: &mut Conn<TenantScope>) -> Result<u64, Store
 pub async fn stored_bytes(conn: &mut Conn<TenantScope>) -> Result<u64, StoreError> {
     let key = conn.key();
     let row = sqlx::query(
-        "SELECT CAST(coalesce(sum(stored_bytes), 0) AS BIGINT) AS n FROM versions \
-         WHERE tenant_id = $1",
+        "SELECT CAST((SELECT coalesce(sum(stored_bytes), 0) FROM versions WHERE tenant_id = $1) + \
+         (SELECT coalesce(sum(length(body)), 0) FROM version_documents WHERE tenant_id = $1) \
+         AS BIGINT) AS n",
     )
     .bind(key)
     .fetch_one(conn.db())

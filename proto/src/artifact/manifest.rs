@@ -1,6 +1,7 @@
 //! The manifest: what a version is, signed by the tenant's release key. Read it only through
 //! [`Manifest::verify`].
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -24,6 +25,9 @@ const FORMAT: u32 = 1;
 /// Longest free text in a manifest (architecture, quantization, dates), in bytes: no real one comes
 /// near it.
 const MAX_TEXT_BYTES: usize = 256;
+
+/// Most documents that a manifest names: there are three kinds.
+const MAX_DOCUMENTS: usize = 16;
 
 /// Text that is not a model's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -116,6 +120,30 @@ pub struct Manifest {
     pub details: Details,
     /// What the model needs.
     pub memory: Memory,
+    /// What goes with the version for people and their programs, by kind; devices do not fetch it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub documents: BTreeMap<String, DocumentRef>,
+}
+
+/// Names a document that goes with a version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentRef {
+    /// Length in bytes.
+    pub size_bytes: u64,
+    /// Its SHA-256.
+    pub sha256: Digest,
+}
+
+impl DocumentRef {
+    /// The name of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self { size_bytes: bytes.len() as u64, sha256: Digest::of(bytes) }
+    }
+
+    /// Whether it names these bytes.
+    pub fn is_of(&self, bytes: &[u8]) -> bool {
+        *self == Self::of(bytes)
+    }
 }
 
 /// Names the payload.
@@ -181,6 +209,7 @@ impl Manifest {
             index,
             details,
             memory,
+            documents: BTreeMap::new(),
         }
     }
 
@@ -269,6 +298,11 @@ impl Manifest {
         ];
         if texts.iter().any(|text| text.len() > MAX_TEXT_BYTES) {
             let what = format!("a text in it is longer than {MAX_TEXT_BYTES} bytes");
+            return Err(ArtifactError::Manifest(what));
+        }
+        let long_kind = self.documents.keys().any(|kind| kind.len() > MAX_TEXT_BYTES);
+        if self.documents.len() > MAX_DOCUMENTS || long_kind {
+            let what = format!("it names more than {MAX_DOCUMENTS} documents, or one too long");
             return Err(ArtifactError::Manifest(what));
         }
         if self.index.sealed_bytes > MAX_SEALED_INDEX_BYTES as u64

@@ -81,8 +81,8 @@ pub(crate) use envelope::{sign as sign_envelope, verify_exact as verify_exact_en
 pub use error::ArtifactError;
 pub use index::{ChunkIndex, IndexEntry, MAX_SEALED_INDEX_BYTES};
 pub use manifest::{
-    Details, Expected, IndexRef, MANIFEST_TYPE, MEDIA_TYPE_GGUF, Manifest, Memory, ModelName,
-    ModelNameError, PayloadRef,
+    Details, DocumentRef, Expected, IndexRef, MANIFEST_TYPE, MEDIA_TYPE_GGUF, Manifest, Memory,
+    ModelName, ModelNameError, PayloadRef,
 };
 pub use open::{Opener, PayloadCheck};
 pub use pieces::{PieceRanges, pieces};

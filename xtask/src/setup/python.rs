@@ -25,13 +25,15 @@ const TUF: [&str; 2] = ["tuf==7.0.1", "securesystemslib[crypto]==1.6.0"];
 const HPKE: &str = "pyhpke==0.6.5";
 /// The reference implementation of OpenSSF Model Signing: verifies what we sign.
 const MODEL_SIGNING: [&str; 2] = ["model-signing==1.1.1", "pyOpenSSL==26.4.0"];
+/// The official library of CycloneDX with its schemas: judges our bills of materials.
+const CYCLONEDX: &str = "cyclonedx-python-lib[validation]==11.12.0";
 /// One word per package that the environment holds; what is listed is not installed again.
 const INSTALLED: &str = "installed.txt";
 
 /// Interpreter of the environment, with what the tests use installed.
 pub fn python() -> Result<PathBuf> {
     let python = environment()?;
-    let single = [OPENAI, SCHEMATHESIS, HPKE];
+    let single = [OPENAI, SCHEMATHESIS, HPKE, CYCLONEDX];
     pip_install(&[&single, &OCSF[..], &SCIM[..], &TUF[..], &MODEL_SIGNING].concat(), &[])?;
     Ok(python)
 }

@@ -1,4 +1,4 @@
-//! Devices and models.
+//! Devices and bundles for them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -118,69 +118,5 @@ Example:
         /// A new file to write to
         #[arg(short, long, value_name = "FILE")]
         file: PathBuf,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Model {
-    /// Upload a model file as a new version: sealed, signed, never changed afterwards
-    #[command(after_help = "\
-Publishing the same file again under the same version changes nothing and succeeds; another file
-under a published version is refused.
-
-Example:
-  edgeformer model publish assistant 1.0.0 ./SmolLM2-135M-Instruct.gguf")]
-    Publish {
-        /// Name of the model; created by its first version
-        name: String,
-        /// Version, for example 1.0.0
-        version: String,
-        /// The model file (GGUF)
-        file: PathBuf,
-    },
-    /// List models
-    #[command(after_help = "Example:\n  edgeformer model list")]
-    List(Limit),
-    /// List the versions of a model
-    #[command(after_help = "Example:\n  edgeformer model versions assistant")]
-    Versions {
-        /// Name of the model
-        name: String,
-        #[command(flatten)]
-        limit: Limit,
-    },
-    /// Show one version: sizes, digests, architecture
-    #[command(after_help = "Example:\n  edgeformer model show assistant 1.0.0")]
-    Show {
-        /// Name of the model
-        name: String,
-        /// Version
-        version: String,
-    },
-    /// Take out a version's signature, which others verify without this product
-    #[command(after_help = "\
-The signature is an OpenSSF Model Signing bundle of one file named MODEL-VERSION.gguf. It goes to
-standard output unless --file is given.
-
-Example:
-  edgeformer model signing-key --file acme.pem
-  edgeformer model signature assistant 1.0.0 --file assistant.sig
-  model_signing verify key ./folder --signature assistant.sig --public_key acme.pem
-      (the folder holds assistant-1.0.0.gguf and nothing else)")]
-    Signature {
-        /// Name of the model
-        name: String,
-        /// Version
-        version: String,
-        /// A new file to write to
-        #[arg(short, long, value_name = "FILE")]
-        file: Option<PathBuf>,
-    },
-    /// Take out the public key that verifies signatures of versions (PEM)
-    #[command(after_help = "Example:\n  edgeformer model signing-key --file acme.pem")]
-    SigningKey {
-        /// A new file to write to
-        #[arg(short, long, value_name = "FILE")]
-        file: Option<PathBuf>,
     },
 }

@@ -7,6 +7,7 @@ pub mod ca;
 pub mod evidence;
 pub mod fleet;
 pub mod identity;
+pub mod model;
 pub mod policy;
 pub mod program;
 pub mod reports;
@@ -137,7 +138,7 @@ pub enum Command {
     Device(fleet::Device),
     /// Published models and their versions
     #[command(subcommand)]
-    Model(fleet::Model),
+    Model(model::Model),
     /// Files that bring versions to devices without a network
     #[command(subcommand)]
     Bundle(fleet::Bundle),

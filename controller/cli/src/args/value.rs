@@ -57,6 +57,18 @@ pub fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// `NAME` or `NAME=URL`.
+pub fn origin(text: &str) -> Result<(String, Option<String>), String> {
+    let (name, url) = match text.split_once('=') {
+        Some((name, url)) => (name, Some(url.to_owned())),
+        None => (text, None),
+    };
+    match name.is_empty() || url.as_deref() == Some("") {
+        true => Err(format!("{text:?} is not NAME or NAME=URL")),
+        false => Ok((name.to_owned(), url)),
+    }
+}
+
 /// `NAME=VALUE`; the first sign of equality counts.
 pub fn mapping(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {

@@ -194,6 +194,10 @@ endpoints! {
         Nothing => Version, "read the version";
     VERSION_SIGNATURE: GET "/models/{name}/versions/{version}/signature" []
         Nothing => TextStream, "read the signature";
+    VERSION_BOM: GET "/models/{name}/versions/{version}/bom" []
+        Nothing => TextStream, "read the bill of materials";
+    VERSION_CARD: GET "/models/{name}/versions/{version}/card" []
+        Nothing => TextStream, "read what was said of the version";
     EXPORT_BUNDLE: GET "/models/{name}/versions/{version}/bundle" ["device"]
         Nothing => TextStream, "export the bundle";
     SIGNING_KEY: GET "/model-signing-key" [] Nothing => TextStream, "read the signing key";

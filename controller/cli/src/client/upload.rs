@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine as _;
-use futures::StreamExt as _;
+use bytes::Bytes;
+use edgeformer_proto::publication::PUBLICATION_TYPE;
+use futures::{StreamExt as _, stream};
 use reqwest::Body;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use ring::digest::{Context, Digest, SHA256};
@@ -26,6 +28,8 @@ pub struct Upload {
     pub file: PathBuf,
     pub size_bytes: u64,
     pub sha256: Digest,
+    /// In front of the file, if anything goes with it.
+    pub head: Option<Vec<u8>>,
 }
 
 /// SHA-256 and size of a file; `progress` hears of the bytes read so far.
@@ -95,6 +99,10 @@ impl Client {
             sent += piece.as_ref().map_or(0, |bytes| bytes.len() as u64);
             progress(sent);
         });
+        let head = upload.head.clone();
+        let kind = if head.is_some() { PUBLICATION_TYPE } else { "application/octet-stream" };
+        let size_bytes = upload.size_bytes + head.as_ref().map_or(0, |head| head.len() as u64);
+        let stream = stream::iter(head.map(|head| Ok(Bytes::from(head)))).chain(stream);
         let digest = base64::engine::general_purpose::STANDARD.encode(upload.sha256.as_ref());
         let url = self.call(&PUT_PAYLOAD).path(&upload.model).path(&upload.version).into_url();
         let response = self
@@ -102,8 +110,8 @@ impl Client {
             .request(PUT_PAYLOAD.method, url)
             .bearer_auth(self.token.reveal())
             .headers(self.headers.clone())
-            .header(CONTENT_TYPE, "application/octet-stream")
-            .header(CONTENT_LENGTH, upload.size_bytes)
+            .header(CONTENT_TYPE, kind)
+            .header(CONTENT_LENGTH, size_bytes)
             .header("Digest", format!("sha-256={digest}"))
             .body(Body::wrap_stream(stream))
             .send()

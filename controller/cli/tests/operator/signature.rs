@@ -8,7 +8,7 @@ use std::process::Command;
 
 use super::Controller;
 
-fn needed(name: &str) -> PathBuf {
+pub(super) fn needed(name: &str) -> PathBuf {
     std::env::var_os(name)
         .unwrap_or_else(|| panic!("{name} is not set: run the tests with `cargo xtask test`"))
         .into()

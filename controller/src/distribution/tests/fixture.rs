@@ -141,7 +141,7 @@ impl Fixture {
         Device { identity, private }
     }
 
-    async fn sql(&self, text: &'static str, values: &[String]) {
+    pub(super) async fn sql(&self, text: &'static str, values: &[String]) {
         let mut query = sqlx::query(text);
         for value in values {
             query = query.bind(value.clone());
