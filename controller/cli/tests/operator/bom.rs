@@ -101,27 +101,7 @@ fn the_bill_of_materials_of_a_version_is_one_for_the_official_validator() {
     let bytes = |name: &str| std::fs::read(controller.path(name)).unwrap();
     assert_eq!(bytes("said.json"), bytes("again.json"));
 
-    let broken = [
-        ("/metadata/component/type", json!("machine")),
-        ("/metadata/component/licenses/0/license/id", json!("Apache")),
-        ("/metadata/component/hashes/0/content", json!("12")),
-        ("/specVersion", json!(1.6)),
-        ("/serialNumber", json!("urn:uuid:1")),
-        ("/metadata/component/modelCard/modelParameters/unknown", json!(1)),
-    ];
-    let mut names = vec!["said.json".to_owned(), "silent.json".to_owned()];
-    for (number, (place, value)) in broken.into_iter().enumerate() {
-        let mut bad = good.clone();
-        let (parent, field) = place.rsplit_once('/').unwrap();
-        bad.pointer_mut(parent).unwrap()[field] = value;
-        let name = format!("broken-{number}.json");
-        std::fs::write(controller.path(&name), bad.to_string()).unwrap();
-        names.push(name);
-    }
-    let said = validate(&controller, &names.iter().map(String::as_str).collect::<Vec<_>>());
-    assert_eq!(said.len(), names.len());
-    assert_eq!(said[..2], ["ok", "ok"]);
-    assert!(said[2..].iter().all(|said| said != "ok"), "{said:?}");
+    judge(&controller, &good);
 }
 
 #[test]
@@ -139,4 +119,29 @@ fn what_is_said_of_a_version_is_checked_before_anything_is_sent() {
     fails(&["--evaluation", &controller.path("absent.json")], "absent.json");
     std::fs::write(controller.path("bad.json"), r#"[{"name":"a","value":"high"}]"#).unwrap();
     fails(&["--evaluation", &controller.path("bad.json")], "bad.json");
+}
+
+/// What was made is accepted, and what is broken of it is not.
+fn judge(controller: &Controller, good: &Value) {
+    let broken = [
+        ("/metadata/component/type", json!("machine")),
+        ("/metadata/component/licenses/0/license/id", json!("Apache")),
+        ("/metadata/component/hashes/0/content", json!("12")),
+        ("/specVersion", json!(1.6)),
+        ("/serialNumber", json!("urn:uuid:1")),
+        ("/metadata/component/modelCard/modelParameters/unknown", json!(1)),
+    ];
+    let mut names = vec!["said.json".to_owned(), "silent.json".to_owned()];
+    for (number, (place, value)) in broken.into_iter().enumerate() {
+        let mut bad = good.clone();
+        let (parent, field) = place.rsplit_once('/').unwrap();
+        bad.pointer_mut(parent).unwrap()[field] = value;
+        let name = format!("broken-{number}.json");
+        std::fs::write(controller.path(&name), bad.to_string()).unwrap();
+        names.push(name);
+    }
+    let said = validate(controller, &names.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(said.len(), names.len());
+    assert_eq!(said[..2], ["ok", "ok"]);
+    assert!(said[2..].iter().all(|said| said != "ok"), "{said:?}");
 }
