@@ -10,6 +10,16 @@ use utoipa::openapi::{Components, RefOr};
 use super::endpoints::{FileBody, Nothing, TextStream, table};
 use super::types::{Page, Whole};
 
+/// Media types of what is read as it is: lines, files of signed JSON, bundles.
+const TEXTS: [&str; 6] = [
+    "application/jsonl",
+    "application/json",
+    "application/vnd.cyclonedx+json",
+    "text/plain",
+    BUNDLE_TYPE,
+    MEDIA_TYPE,
+];
+
 /// One line of the endpoint table.
 pub struct Row {
     pub method: &'static str,
@@ -279,12 +289,7 @@ fn body(
             faults.push(format!("{place}: the API does not take a file"));
         }
         Described::File => {}
-        Described::Text
-            // Files of signed JSON are read as they are, too.
-            if ["application/jsonl", "application/json", "text/plain", BUNDLE_TYPE, MEDIA_TYPE]
-                .iter()
-                .all(|kind| content[*kind].is_null()) =>
-        {
+        Described::Text if TEXTS.iter().all(|kind| content[*kind].is_null()) => {
             faults.push(format!("{place}: the API does not answer with lines"));
         }
         Described::Text => {}

@@ -23,20 +23,9 @@ fn read(controller: &Controller, name: &str) -> Value {
     serde_json::from_slice(&std::fs::read(controller.path(name)).unwrap()).unwrap()
 }
 
-#[test]
-fn the_bill_of_materials_of_a_version_is_one_for_the_official_validator() {
-    let controller = Controller::start().with_tenant();
-    let model = needed("EDGEFORMER_TEST_MODEL");
-    let publish = |version: &str, more: &[&str]| {
-        let head = ["model", "publish", "assistant", version, model.to_str().unwrap()];
-        [&head[..], more].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
-    };
-    let run = |arguments: &[String]| -> Vec<String> { arguments.to_vec() };
-    let figures = json!([{"name": "accuracy", "value": 0.61, "dataset": "quiz", "interval": [0.59, 0.63]},
-        {"name": "perplexity", "value": 45}]);
-    std::fs::write(controller.path("quiz.json"), figures.to_string()).unwrap();
-    let quiz = controller.path("quiz.json");
-    let said = [
+/// What a person says of a version.
+fn said(quiz: &str) -> [&str; 18] {
+    [
         "--license",
         "apache-2.0",
         "--author",
@@ -54,25 +43,12 @@ fn the_bill_of_materials_of_a_version_is_one_for_the_official_validator() {
         "--dataset",
         "cases=https://example.com/cases",
         "--evaluation",
-        &quiz,
-    ];
-    let first = publish("1.0.0", &said);
-    let words: Vec<&str> = first.iter().map(String::as_str).collect();
-    controller.ok(&words);
-    // Published again as it is, and with something else said of it.
-    assert!(controller.ok(&words).contains("published already"));
-    let other = run(&publish("1.0.0", &["--license", "MIT"]));
-    let other: Vec<&str> = other.iter().map(String::as_str).collect();
-    controller.fails(&other, 1, "something else was said of it");
-    let silent = run(&publish("1.1.0", &[]));
-    controller.ok(&silent.iter().map(String::as_str).collect::<Vec<_>>());
+        quiz,
+    ]
+}
 
-    let bom = |version: &str, name: &str| {
-        controller.ok(&["model", "bom", "assistant", version, "--file", &controller.path(name)]);
-    };
-    bom("1.0.0", "said.json");
-    bom("1.1.0", "silent.json");
-    let good = read(&controller, "said.json");
+/// What that person said, and what the file says.
+fn shows_what_is_known(good: &Value) {
     let component = &good["metadata"]["component"];
     assert_eq!(component["licenses"][0]["license"]["id"], "Apache-2.0");
     assert_eq!(component["pedigree"]["ancestors"][1]["name"], "other");
@@ -87,6 +63,39 @@ fn the_bill_of_materials_of_a_version_is_one_for_the_official_validator() {
     assert_eq!(property("edgeformer:context_length"), "8192");
     assert_eq!(property("edgeformer:quantization"), "Q4_1");
     assert_eq!(property("gguf:tokenizer.ggml.model"), "gpt2");
+}
+
+#[test]
+fn the_bill_of_materials_of_a_version_is_one_for_the_official_validator() {
+    let controller = Controller::start().with_tenant();
+    let model = needed("EDGEFORMER_TEST_MODEL");
+    let publish = |version: &str, more: &[&str]| {
+        let head = ["model", "publish", "assistant", version, model.to_str().unwrap()];
+        [&head[..], more].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let figures = json!([{"name": "accuracy", "value": 0.61, "dataset": "quiz", "interval": [0.59, 0.63]},
+        {"name": "perplexity", "value": 45}]);
+    std::fs::write(controller.path("quiz.json"), figures.to_string()).unwrap();
+    let quiz = controller.path("quiz.json");
+    let said = said(&quiz);
+    let first = publish("1.0.0", &said);
+    let words: Vec<&str> = first.iter().map(String::as_str).collect();
+    controller.ok(&words);
+    // Published again as it is, and with something else said of it.
+    assert!(controller.ok(&words).contains("published already"));
+    let other = publish("1.0.0", &["--license", "MIT"]);
+    let other: Vec<&str> = other.iter().map(String::as_str).collect();
+    controller.fails(&other, 1, "something else was said of it");
+    let silent = publish("1.1.0", &[]);
+    controller.ok(&silent.iter().map(String::as_str).collect::<Vec<_>>());
+
+    let bom = |version: &str, name: &str| {
+        controller.ok(&["model", "bom", "assistant", version, "--file", &controller.path(name)]);
+    };
+    bom("1.0.0", "said.json");
+    bom("1.1.0", "silent.json");
+    let good = read(&controller, "said.json");
+    shows_what_is_known(&good);
     // What the compliance report reads.
     let records = controller.json(&["audit", "list"]);
     let told = |record: &&Value| {
