@@ -3,7 +3,6 @@
 
 use std::error::Error as StdError;
 use std::io;
-use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 
-use super::proxy::Proxy;
+use super::proxy::{self, Proxy};
 
 /// Longest that name, TCP and TLS may take together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -62,7 +61,7 @@ impl FromStr for ControllerUrl {
 impl ControllerUrl {
     /// Whether the controller is on this machine.
     pub fn is_local(&self) -> bool {
-        self.host == "localhost" || self.host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+        proxy::is_local(&self.host)
     }
 }
 

@@ -66,8 +66,7 @@ impl Proxy {
         };
         let Some(text) = either(name) else { return Ok(None) };
         let direct = either("NO_PROXY").unwrap_or_default();
-        let is_local = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
-        match is_local || is_direct(&direct, host, port) {
+        match is_local(host) || is_direct(&direct, host, port) {
             true => Ok(None),
             false => Self::parse(name, text.trim()).map(Some),
         }
@@ -136,6 +135,11 @@ impl Proxy {
             None => Err("it does not speak HTTP".to_owned()),
         }
     }
+}
+
+/// Whether a host is this machine by its name or address alone.
+pub fn is_local(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
 /// `host:port` as HTTP has it.

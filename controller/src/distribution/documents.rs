@@ -9,7 +9,7 @@ use edgeformer_proto::model_card::ModelCard;
 
 use super::bom::{self, Sources};
 use super::facts::ModelFacts;
-use super::{catalogue, signatures};
+use super::signatures;
 use crate::app::App;
 use crate::error::AppError;
 use crate::scope::TenantScope;
@@ -17,7 +17,7 @@ use crate::store::version_documents;
 use crate::store::versions::StoredVersion;
 
 /// A kind of document, as manifests and the store call it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy)]
 pub enum Kind {
     /// What people said, see [`ModelCard`].
     Card,
@@ -77,8 +77,7 @@ pub async fn bom(
     name: &str,
     version: &str,
 ) -> Result<Vec<u8>, AppError> {
-    let version = catalogue::version(app, scope, name, version).await?;
-    let manifest = signatures::manifest(app, scope, &version).await?;
+    let (version, manifest) = signatures::verified(app, scope, name, version).await?;
     match stored(app, scope, &version, &manifest, Kind::Bom).await? {
         Some(bom) => Ok(bom),
         None => {
@@ -96,8 +95,7 @@ pub async fn card(
     name: &str,
     version: &str,
 ) -> Result<Vec<u8>, AppError> {
-    let version = catalogue::version(app, scope, name, version).await?;
-    let manifest = signatures::manifest(app, scope, &version).await?;
+    let (version, manifest) = signatures::verified(app, scope, name, version).await?;
     let card = stored(app, scope, &version, &manifest, Kind::Card).await?;
     Ok(card.unwrap_or_else(|| ModelCard::default().to_json()))
 }

@@ -30,8 +30,7 @@ pub async fn bundle(
     name: &str,
     version: &str,
 ) -> Result<Vec<u8>, AppError> {
-    let version = catalogue::version(app, scope, name, version).await?;
-    let manifest = manifest(app, scope, &version).await?;
+    let (version, manifest) = verified(app, scope, name, version).await?;
     let key = key(app, scope).await?;
     let model = format!("{}@{}", manifest.model, manifest.version);
     key.sign(&model, &file_name(&version), &manifest.payload.sha256).map_err(failed)
@@ -47,8 +46,20 @@ pub fn file_name(version: &StoredVersion) -> String {
     format!("{}-{}.gguf", version.model, version.version)
 }
 
+/// A version and its manifest, whose signature was verified.
+pub(super) async fn verified(
+    app: &App,
+    scope: &TenantScope,
+    name: &str,
+    version: &str,
+) -> Result<(StoredVersion, Manifest), AppError> {
+    let version = catalogue::version(app, scope, name, version).await?;
+    let manifest = manifest(app, scope, &version).await?;
+    Ok((version, manifest))
+}
+
 /// The manifest, verified with the release key that only the vault opens.
-pub(super) async fn manifest(
+async fn manifest(
     app: &App,
     scope: &TenantScope,
     version: &StoredVersion,
